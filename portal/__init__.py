@@ -1,0 +1,1 @@
+"""The research portal: grants, ledger, sessions and pages around JupyterHub and Slurm."""

@@ -1,0 +1,263 @@
+"""Every setting of the portal: name, default, help with its unit.
+
+The only reader of the settings file and of the environment. One TOML file, named by `PORTAL_SETTINGS`; a variable
+`PORTAL_<SECTION>__<KEY>` wins over the file. An unknown key is refused, so a misspelt one cannot be ignored silently.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from portal.sizes import Partition, Size, billing
+
+ENV_PREFIX = "PORTAL_"
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message names key, value and what is allowed, in one line."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Site(Section):
+    name: str = Field("AI Supercomputing Centre", description="Name of the centre, in English.")
+    name_zh: str = Field("人工智能超算中心", description="Name of the centre, in Traditional Chinese.")
+    contact: str = Field("grants@aisc.example", description="Address a person without a grant may write to.")
+    timezone: str = Field("Asia/Hong_Kong", description="Time zone of periods, expiry and statements.")
+    currency: str = Field("HK$", description="Written before every amount of money.")
+    demo: bool = Field(False, description="Show the banner of a demonstration: sample people, sample grants.")
+
+
+class Web(Section):
+    url: str = Field(
+        "http://localhost:8000",
+        description="Public address of the hub, without a path. Portal, dashboards and people get hosts below it.",
+    )
+    hub_port: int = Field(8002, ge=1, le=65535, description="Loopback port of JupyterHub behind the proxy.")
+    proxy_api_port: int = Field(8001, ge=1, le=65535, description="Loopback port of the proxy's own API.")
+    portal_port: int = Field(8003, ge=1, le=65535, description="Loopback port of the portal service.")
+    dashboards_port: int = Field(8004, ge=1, le=65535, description="Loopback port of the dashboards.")
+
+    @field_validator("url")
+    @classmethod
+    def _origin_only(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+            raise ValueError("write scheme, host and port only, such as https://hub.example.hk")
+        return value
+
+    @property
+    def port(self) -> int:
+        """The public port, 443 or 80 where the address names none."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    def service_host(self, service: str) -> str:
+        """Host and port of a hub service under per-user domains, such as `portal--service.localhost:8000`."""
+        return f"{service}--service.{urlsplit(self.url).netloc}"
+
+    def service_origin(self, service: str) -> str:
+        """Origin of a hub service, such as `http://portal--service.localhost:8000`."""
+        return f"{urlsplit(self.url).scheme}://{self.service_host(service)}"
+
+
+class Database(Section):
+    url: str = Field("", description="SQLAlchemy address of the portal's database; empty: SQLite in `home`.")
+
+
+class Slurm(Section):
+    cluster: str = Field("aisc", description="ClusterName in slurm.conf. Part of the key of every charge.")
+    conf: Path = Field(Path("/etc/slurm/slurm.conf"), description="The slurm.conf that every command gets.")
+    bin: Path = Field(Path("/usr/bin"), description="Folder of squeue, sbatch, scancel, sacct and sacctmgr.")
+    look_seconds: float = Field(3.0, ge=1, le=60, description="Seconds between two looks at the queue.")
+    accounts: Literal["own", "shared"] = Field(
+        "own",
+        description="own: each person has a Unix account. shared: one for all, no isolation (demo only).",
+    )
+    shared_user: str = Field("", description="The one Unix account, where accounts = shared.")
+    session_environment: Path = Field(
+        Path("/opt/aisc/base"), description="Read-only Python environment that sessions run JupyterLab from."
+    )
+    people_dir: Path = Field(
+        Path("/home"), description="Folder of people's home folders, where accounts = shared."
+    )
+
+
+class Identity(Section):
+    issuer: str = Field("https://login.example.hk", description="OpenID Connect issuer.")
+    authorize_url: str = Field("", description="Authorization endpoint; empty: <issuer>/auth.")
+    token_url: str = Field("", description="Token endpoint; empty: <issuer>/token.")
+    userdata_url: str = Field("", description="Userinfo endpoint; empty: <issuer>/me.")
+    jwks_url: str = Field("", description="Key set that signs ID tokens; empty: <issuer>/jwks.")
+    logout_url: str = Field("", description="End-session endpoint; empty: <issuer>/session/end.")
+    client_id: str = Field("aisc-portal", description="Our client id at the provider.")
+    second_factor: tuple[str, ...] = Field(
+        ("mfa", "otp", "hwk"), description="Values of amr, any of which proves a second factor."
+    )
+    officer_group: str = Field("aisc-officers", description="Provider group whose members are officers.")
+    operator_group: str = Field("aisc-operators", description="Provider group whose members are operators.")
+    instructor_group: str = Field("aisc-instructors", description="Provider group whose members may teach.")
+
+    def endpoint(self, name: Literal["authorize", "token", "userdata", "jwks", "logout"]) -> str:
+        """Address of an endpoint: as set, or the usual place below the issuer."""
+        usual = {
+            "authorize": "/auth",
+            "token": "/token",
+            "userdata": "/me",
+            "jwks": "/jwks",
+            "logout": "/session/end",
+        }
+        return getattr(self, f"{name}_url") or self.issuer.rstrip("/") + usual[name]
+
+
+GPU_NODE = Partition(name="gpu", gpus=8, shards=32, cores=128, memory_mb=2_048_000, accelerator="h800")
+CPU_NODE = Partition(
+    name="cpu", gpus=0, shards=0, cores=64, memory_mb=256_000, core_rate=10, memory_gb_rate=2
+)
+SIZES = (
+    Size(id="quarter", partition="gpu", shards=1, cores=4, memory_mb=60_000),
+    Size(id="gpu1", partition="gpu", gpus=1, cores=16, memory_mb=240_000),
+    Size(id="gpu2", partition="gpu", gpus=2, cores=32, memory_mb=480_000),
+    Size(id="gpu4", partition="gpu", gpus=4, cores=64, memory_mb=960_000),
+    Size(id="cpu", partition="cpu", cores=4, memory_mb=16_000),
+)
+
+
+class Offer(Section):
+    partitions: tuple[Partition, ...] = Field(
+        (GPU_NODE, CPU_NODE), description="Kinds of node and their rates."
+    )
+    sizes: tuple[Size, ...] = Field(SIZES, description="Sizes a session can have, in the order shown.")
+    minutes: tuple[int, ...] = Field(
+        (30, 60, 120, 240, 480, 720, 1440), description="Time limits offered, in minutes, in the order shown."
+    )
+    default_minutes: int = Field(120, description="Time limit chosen at first, in minutes.")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Offer:
+        known = {partition.name for partition in self.partitions}
+        for size in self.sizes:
+            if size.partition not in known:
+                raise ValueError(
+                    f"size {size.id} names partition {size.partition!r}; allowed: {sorted(known)}"
+                )
+            if billing(size, self.partition(size.partition)) < 1:
+                raise ValueError(f"size {size.id} would be free of charge")
+        if self.default_minutes not in self.minutes:
+            raise ValueError(
+                f"default_minutes {self.default_minutes} is not among minutes {list(self.minutes)}"
+            )
+        return self
+
+    def partition(self, name: str) -> Partition:
+        """The partition of that name; KeyError if there is none."""
+        return {partition.name: partition for partition in self.partitions}[name]
+
+    def size(self, id: str) -> Size | None:
+        """The size of that id, or None if it is not offered."""
+        return next((size for size in self.sizes if size.id == id), None)
+
+
+class Settings(Section):
+    home: Path = Field(Path(".run"), description="Folder of all state, logs, sockets and secrets.")
+    site: Site = Site()
+    web: Web = Web()
+    database: Database = Database()
+    slurm: Slurm = Slurm()
+    identity: Identity = Identity()
+    offer: Offer = Offer()
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of the 0600 files that hold keys and tokens, one each."""
+        return self.home / "secrets"
+
+    def secret(self, name: str) -> str:
+        """Read one secret, such as `agent.token`.
+
+        Raises:
+            SettingsError: the file is missing or empty.
+        """
+        path = self.secrets / name
+        try:
+            value = path.read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"secret {name}: cannot read {path}: {error.strerror}") from None
+        if not value:
+            raise SettingsError(f"secret {name}: {path} is empty")
+        return value
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.home.absolute() / 'portal.db'}"
+
+    @property
+    def portal_url(self) -> str:
+        """Where processes of ours reach the portal: loopback, never the public address."""
+        return f"http://127.0.0.1:{self.web.portal_port}"
+
+    @property
+    def hub_api_url(self) -> str:
+        return f"http://127.0.0.1:{self.web.hub_port}/hub/api"
+
+
+def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:
+    """Read the settings file and the environment.
+
+    path: the file; None: `PORTAL_SETTINGS`, else no file, just defaults and environment.
+
+    Raises:
+        SettingsError: file missing or not TOML, key unknown, value of the wrong type or out of range.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    named = path or (Path(environ["PORTAL_SETTINGS"]) if environ.get("PORTAL_SETTINGS") else None)
+    data = _file(named) if named else {}
+    for name, value in environ.items():
+        if name.startswith(ENV_PREFIX) and "__" in name:
+            section, key = name.removeprefix(ENV_PREFIX).lower().split("__", 1)
+            table = data.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise SettingsError(f"{name}: {section} is not a section")
+            table[key] = value
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise SettingsError(_plain(error, named)) from None
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(
+            f"settings file {path}: {error.strerror}; name another one in PORTAL_SETTINGS"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not TOML: {error}") from None
+
+
+def _plain(error: ValidationError, path: Path | None) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    where = f" in {path}" if path else ""
+    if first["type"] == "extra_forbidden":
+        return f"{key}{where}: unknown setting; allowed here: {', '.join(_siblings(first['loc']))}"
+    return f"{key} = {first['input']!r}{where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _siblings(loc: tuple[int | str, ...]) -> list[str]:
+    model: Any = Settings
+    for part in loc[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return ["nothing"]
+        model = field.annotation
+    return sorted(getattr(model, "model_fields", {"nothing": None}))
