@@ -166,6 +166,16 @@ class Offer(Section):
         return next((size for size in self.sizes if size.id == id), None)
 
 
+class Dashboards(Section):
+    pages: int = Field(
+        100, ge=1, description="Dashboards open at once, all people together; each takes memory."
+    )
+    pages_per_person: int = Field(6, ge=1, description="Dashboards one person may have open at once.")
+    idle_seconds: float = Field(
+        90, ge=2, le=600, description="Seconds without a connection after which an open dashboard is ended."
+    )
+
+
 class Settings(Section):
     home: Path = Field(Path(".run"), description="Folder of all state, logs, sockets and secrets.")
     site: Site = Site()
@@ -174,6 +184,7 @@ class Settings(Section):
     slurm: Slurm = Slurm()
     identity: Identity = Identity()
     offer: Offer = Offer()
+    dashboards: Dashboards = Dashboards()
 
     @property
     def secrets(self) -> Path:
