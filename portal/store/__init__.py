@@ -1,0 +1,11 @@
+"""The portal's database: the only place that opens it.
+
+`Store.read()` and `Store.write()` give a connection inside one transaction; the functions of `programme`, `people`,
+`register` and `books` take it first. One process writes, and inside it one transaction at a time, so what a writer has
+read stays true until it has written.
+"""
+
+from portal.store.engine import StoreError, connect, migrate, writer
+from portal.store.store import Store
+
+__all__ = ["Store", "StoreError", "connect", "migrate", "writer"]
