@@ -1,0 +1,545 @@
+"""A private, real Slurm in one folder: munge, MariaDB, slurmdbd, slurmctld and six nodes with simulated GPUs.
+
+Everything runs as one ordinary user, on loopback, on ports and sockets of its own; nothing of /etc/slurm is read or
+written, so it runs beside another Slurm. What is not here: accounts and QOS of grants, which the agent makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from portal.demo import isolation
+from portal.demo.supervision import Program, SupervisionError, accepts, answers
+from portal.settings import Offer
+from portal.sizes import Partition
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NODES = {"gpu": 4, "cpu": 2}
+"""How many nodes the demonstration has of each partition; one of any other."""
+
+DAEMONS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd")
+LONGEST_HOME = 60
+"""Characters. Slurm puts sockets a few levels below, and a socket's path holds no more than 107."""
+
+
+class ClusterError(Exception):
+    """The cluster cannot be set up. The message is one sentence with the fix."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports: base + 6 and + 7, then one for each node from base + 11."""
+
+    base: int
+
+    @property
+    def slurmctld(self) -> int:
+        return self.base + 6
+
+    @property
+    def slurmdbd(self) -> int:
+        return self.base + 7
+
+    @property
+    def nodes(self) -> int:
+        return self.base + 11
+
+    def all(self, nodes: int) -> list[int]:
+        return [self.slurmctld, self.slurmdbd, *range(self.nodes, self.nodes + nodes)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a private cluster keeps what it needs, below the home folder, and how it is named.
+
+    user: the one Unix user that daemons and jobs run as.
+    """
+
+    home: Path
+    base: int
+    partitions: tuple[Partition, ...]
+    name: str = "aisc"
+    user: str = ""
+
+    @property
+    def ports(self) -> Ports:
+        return Ports(self.base)
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "slurm"
+
+    @property
+    def conf(self) -> Path:
+        return self.folder / "slurm.conf"
+
+    @property
+    def munge_socket(self) -> Path:
+        return self.folder / "munge" / "munge.sock"
+
+    @property
+    def database_socket(self) -> Path:
+        return self.folder / "db-run" / "db.sock"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a Slurm command needs, and no more."""
+        return {"PATH": PATH, "SLURM_CONF": str(self.conf), "TZ": "UTC", "LC_ALL": "C.UTF-8"}
+
+    def nodes(self, partition: Partition) -> list[str]:
+        return [f"{partition.name}{number:02}" for number in range(1, NODES.get(partition.name, 1) + 1)]
+
+    @property
+    def all_nodes(self) -> list[str]:
+        return [node for partition in self.partitions for node in self.nodes(partition)]
+
+
+def prepare(layout: Layout) -> None:
+    """Write every file the daemons read, as the user that will run them. Safe to repeat; keys and state are kept."""
+    if len(str(layout.home)) > LONGEST_HOME:
+        raise ClusterError(
+            f"The folder {layout.home} has too long a name for Slurm's sockets: set PORTAL_HOME to one of at most"
+            f" {LONGEST_HOME} characters."
+        )
+    folder = layout.folder
+    layout.home.mkdir(mode=0o755, exist_ok=True)
+    for name, mode in (
+        ("", 0o755),
+        ("munge", 0o755),
+        ("db-run", 0o700),
+        ("state", 0o700),
+        ("spool", 0o755),
+        ("devices", 0o755),
+        ("run", 0o755),
+    ):
+        (folder / name).mkdir(exist_ok=True, mode=mode)
+        (folder / name).chmod(mode)
+    (layout.home / "logs").mkdir(exist_ok=True)
+    _keep_key(folder / "munge" / "munge.key")
+    for number in range(max((partition.gpus for partition in layout.partitions), default=0)):
+        (folder / "devices" / f"gpu{number}").touch()
+    _write(layout.conf, slurm_conf(layout), 0o644)
+    _write(folder / "gres.conf", gres_conf(layout), 0o644)
+    _write(folder / "slurmdbd.conf", slurmdbd_conf(layout), 0o600)
+    _make_database(layout)
+
+
+def programs(layout: Layout) -> list[Program]:
+    """The daemons in the order they need each other."""
+    folder, user = layout.folder, layout.user
+    environment = {**layout.environment, "MYSQL_UNIX_PORT": str(layout.database_socket)}
+    munge = folder / "munge"
+    return [
+        Program(
+            "munged",
+            (
+                *("/usr/sbin/munged", "--foreground", "--force", f"--socket={layout.munge_socket}"),
+                *(f"--key-file={munge}/munge.key", f"--pid-file={munge}/munged.pid"),
+                *(f"--log-file={layout.home}/logs/munge.log", f"--seed-file={munge}/munged.seed"),
+            ),
+            ready=lambda: answers(layout.munge_socket),
+        ),
+        Program(
+            "mariadbd",
+            (
+                *("/usr/sbin/mariadbd", "--no-defaults", f"--datadir={folder}/db", "--skip-networking"),
+                *(f"--socket={layout.database_socket}", f"--pid-file={folder}/db-run/mariadbd.pid"),
+                *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"),
+                *("--innodb-lock-wait-timeout=900", "--max-allowed-packet=64M", f"--user={user}"),
+            ),
+            ready=lambda: answers(layout.database_socket),
+            limit=60,
+            grace=30,
+        ),
+        Program(
+            "slurmdbd",
+            ("/usr/sbin/slurmdbd", "-D"),
+            environment,
+            ready=lambda: accepts(layout.ports.slurmdbd),
+            limit=60,
+            port=layout.ports.slurmdbd,
+            then=lambda: _register(layout),
+        ),
+        Program(
+            "slurmctld",
+            ("/usr/sbin/slurmctld", "-D"),
+            environment,
+            ready=lambda: run(layout, "scontrol", "ping", check=False).returncode == 0,
+            limit=60,
+            port=layout.ports.slurmctld,
+        ),
+        *(
+            Program(
+                node,
+                ("/usr/sbin/slurmd", "-D", "-N", node),
+                environment,
+                ready=lambda node=node: _usable(layout, node),  # type: ignore[misc]
+                port=layout.ports.nodes + offset,
+            )
+            for offset, node in enumerate(layout.all_nodes)
+        ),
+    ]
+
+
+def run(
+    layout: Layout, *command: str, check: bool = True, limit: float = 30
+) -> subprocess.CompletedProcess[str]:
+    """Run a Slurm command of this cluster.
+
+    Raises:
+        ClusterError: it failed, and `check` was asked for.
+    """
+    try:
+        done = subprocess.run(
+            [f"/usr/bin/{command[0]}", *command[1:]],
+            env=layout.environment,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        if check:
+            raise ClusterError(f"{command[0]} did not answer within {limit:.0f} s.") from None
+        return subprocess.CompletedProcess(command, 124, "", "timed out")
+    if check and done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().replace("\n", " ")
+        raise ClusterError(f"{' '.join(command)} failed: {said}")
+    return done
+
+
+def slurm_conf(layout: Layout) -> str:
+    """The slurm.conf of this cluster, limits enforced (accounting.md, row "cluster")."""
+    folder, ports = layout.folder, layout.ports
+    gpus = [partition for partition in layout.partitions if partition.gpus]
+    tres = ["gres/gpu", *(f"gres/gpu:{p.accelerator}" for p in gpus if p.accelerator), "gres/shard"]
+    return f"""\
+ClusterName={layout.name}
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={ports.slurmctld}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmUser={layout.user}
+SlurmdUser={layout.user}
+AuthType=auth/munge
+AuthInfo=socket={layout.munge_socket}
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/run/slurmctld.pid
+SlurmdPidFile={folder}/run/%n.pid
+SlurmctldSyslogDebug=quiet
+SlurmdSyslogDebug=quiet
+SlurmdLogFile={layout.home}/logs/%n.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+MailProg=/bin/true
+PropagateResourceLimits=NONE
+ReturnToService=2
+KillWait=5
+JobRequeue=0
+MaxJobCount=50000
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=5,sched_interval=5,batch_sched_delay=0
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={ports.slurmdbd}
+AccountingStoragePass={layout.munge_socket}
+AccountingStorageEnforce=associations,limits,qos,safe
+AccountingStorageTRES={",".join(tres)}
+JobAcctGatherType=jobacct_gather/none
+PriorityType=priority/multifactor
+PriorityDecayHalfLife=14-0
+PriorityCalcPeriod=1
+PriorityFlags=MAX_TRES
+GresTypes=gpu,shard
+{_node_lines(layout)}"""
+
+
+def _node_lines(layout: Layout) -> str:
+    lines, port = [], layout.ports.nodes
+    for partition in layout.partitions:
+        names = layout.nodes(partition)
+        gres = [f"gpu:{partition.accelerator}:{partition.gpus}" if partition.gpus else ""]
+        gres.append(f"shard:{partition.shards}" if partition.shards else "")
+        offered = ",".join(filter(None, gres))
+        lines += [
+            f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port + offset}"
+            f" CPUs={partition.cores} RealMemory={partition.memory_mb}{f' Gres={offered}' if offered else ''}"
+            f" State=UNKNOWN"
+            for offset, name in enumerate(names)
+        ]
+        port += len(names)
+        # A job that names no memory gets its share of cores, not the whole node, which it would have to pay.
+        lines.append(
+            f"PartitionName={partition.name} Nodes={','.join(names)} MaxTime=INFINITE State=UP"
+            f" Default={'YES' if partition is layout.partitions[0] else 'NO'}"
+            f" DefMemPerCPU={partition.memory_mb // partition.cores}"
+            f' TRESBillingWeights="{partition.weights()}"'
+        )
+    return "\n".join(lines) + "\n"
+
+
+def gres_conf(layout: Layout) -> str:
+    """Simulated GPUs: any file serves as a device, accounting and CUDA_VISIBLE_DEVICES are real."""
+    lines = ["AutoDetect=off"]
+    for partition in layout.partitions:
+        nodes = ",".join(layout.nodes(partition))
+        if partition.gpus:
+            kind = f" Type={partition.accelerator}" if partition.accelerator else ""
+            last = partition.gpus - 1
+            lines.append(
+                f"NodeName={nodes} Name=gpu{kind} Count={partition.gpus} File={layout.folder}/devices/gpu[0-{last}]"
+            )
+        if partition.shards:
+            lines.append(f"NodeName={nodes} Name=shard Count={partition.shards}")
+    return "\n".join(lines) + "\n"
+
+
+def slurmdbd_conf(layout: Layout) -> str:
+    return f"""\
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={layout.ports.slurmdbd}
+CommunicationParameters=NoInAddrAny
+SlurmUser={layout.user}
+AuthType=auth/munge
+AuthInfo=socket={layout.munge_socket}
+PidFile={layout.folder}/run/slurmdbd.pid
+DebugLevelSyslog=quiet
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser={layout.user}
+StorageLoc=slurm_acct_db
+"""
+
+
+def _make_database(layout: Layout) -> None:
+    """The database answers to one Unix user and to no password."""
+    data = layout.folder / "db"
+    if (data / "mysql").is_dir() and not (layout.folder / "db.unfinished").exists():
+        return
+    (layout.folder / "db.unfinished").touch()
+    made = subprocess.run(
+        [
+            *("/usr/bin/mariadb-install-db", "--no-defaults", f"--datadir={data}", f"--user={layout.user}"),
+            *("--auth-root-authentication-method=socket", f"--auth-root-socket-user={layout.user}"),
+            "--skip-test-db",
+        ],
+        env={"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": str(layout.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        said = (made.stderr or made.stdout).strip().splitlines()
+        raise ClusterError(
+            f"The database for slurmdbd cannot be made: {said[-1] if said else 'no reason given'}"
+        )
+    (layout.folder / "db.unfinished").unlink()
+
+
+def _register(layout: Layout) -> None:
+    """slurmctld starts only where slurmdbd knows its cluster; safe to repeat."""
+    deadline = time.monotonic() + 20
+    while True:
+        known = run(layout, "sacctmgr", "-nP", "list", "cluster", "format=cluster", check=False)
+        if known.returncode == 0:
+            break
+        if time.monotonic() > deadline:
+            raise SupervisionError(f"slurmdbd does not answer sacctmgr: {known.stderr.strip()}")
+        time.sleep(0.2)
+    if layout.name not in known.stdout.split():
+        run(layout, "sacctmgr", "-i", "add", "cluster", layout.name)
+
+
+def _usable(layout: Layout, node: str) -> bool:
+    shown = run(layout, "sinfo", "-h", "-N", "-n", node, "-o", "%t", check=False).stdout.split()
+    return bool(shown) and shown[0] in ("idle", "mix", "alloc")
+
+
+def _keep_key(path: Path) -> None:
+    if not path.exists() or path.stat().st_size < 32:
+        _write_bytes(path, secrets.token_bytes(1024), 0o600)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    _write_bytes(path, text.encode(), mode)
+
+
+def _write_bytes(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file whole, never readable by more than `mode` says."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(content)
+    fresh.chmod(mode)
+    fresh.replace(path)
+
+
+def current_user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def running_jobs(layout: Layout) -> list[str]:
+    """Ids of the jobs that hold nodes now."""
+    shown = run(
+        layout,
+        "squeue",
+        "-h",
+        "-t",
+        "RUNNING,SUSPENDED,COMPLETING,CONFIGURING,STOPPED",
+        "-o",
+        "%A",
+        check=False,
+    )
+    return shown.stdout.split()
+
+
+def jobs_started_before(layout: Layout, instant: int) -> list[str]:
+    """Ids of the jobs that Slurm holds for running since `instant` or longer. Seconds since 1970."""
+    shown = run(layout, "squeue", "-h", "-t", "RUNNING,SUSPENDED,COMPLETING", "-o", "%A %S").stdout
+    started = [line.split() for line in shown.splitlines()]
+    return [job for job, at in started if _seconds(at) <= instant]
+
+
+def _seconds(text: str) -> int:
+    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
+
+
+def unwritten(layout: Layout) -> int:
+    """Messages that slurmctld has yet to hand to slurmdbd."""
+    for line in run(layout, "sdiag").stdout.splitlines():
+        if line.startswith("DBD Agent queue size:"):
+            return int(line.split(":")[1])
+    return 0
+
+
+def close_partitions(layout: Layout) -> None:
+    """Start no more jobs; what waits stays in the queue."""
+    for partition in layout.partitions:
+        run(layout, "scontrol", "update", f"PartitionName={partition.name}", "State=DOWN", check=False)
+
+
+def open_partitions(layout: Layout) -> None:
+    for partition in layout.partitions:
+        run(layout, "scontrol", "update", f"PartitionName={partition.name}", "State=UP")
+
+
+class Cluster:
+    """A bare cluster for tests and experiments: `start`, then Slurm commands with `env`, then `stop`.
+
+    As root the daemons and jobs run as the system user of the demonstration, unless `user` says otherwise.
+    """
+
+    def __init__(self, home: Path, base: int, user: str = "") -> None:
+        if os.getuid() == 0 and not user:
+            user = isolation.system_user(home).pw_name
+        self.layout = Layout(home, base, Offer().partitions, user=user or current_user())
+        self.home, self.conf, self.env = home, self.layout.conf, self.layout.environment
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, limit: float = 120) -> None:
+        """Return when every node is idle.
+
+        Raises:
+            ClusterError: it does not come up.
+        """
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "portal.demo.cluster", "up", "--home", str(self.home)),
+                *("--port", str(self.layout.base), "--user", self.layout.user),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._process.stdout
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            if line.strip().endswith("ready"):
+                return
+        raise ClusterError("".join(said[-5:]))
+
+    def stop(self) -> None:
+        """Cancel what runs and end everything."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate(timeout=120)
+            self._process = None
+
+    def run(self, *command: str, check: bool = True, limit: float = 30) -> str:
+        """What a Slurm command prints, run as the user of the cluster, who is also its operator."""
+        account = pwd.getpwnam(self.layout.user)
+        done = subprocess.run(
+            list(command),
+            env={**self.env, "HOME": str(self.home)},
+            cwd=self.home,
+            user=account.pw_uid if os.getuid() == 0 else None,
+            group=account.pw_gid if os.getuid() == 0 else None,
+            extra_groups=[] if os.getuid() == 0 else None,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise ClusterError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def main() -> int:
+    """`python -m portal.demo.cluster up --home DIR --port BASE [--user NAME]`: a bare cluster until Ctrl-C."""
+    from portal.demo import lifecycle
+
+    parser = argparse.ArgumentParser(prog="python -m portal.demo.cluster")
+    parser.add_argument("verb", choices=["up"])
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--user", default="")
+    given = parser.parse_args()
+    home = given.home.absolute()
+    say = lifecycle.Progress()
+    try:
+        isolation.die_with_parent()
+        isolation.call_ourselves_localhost()
+        if os.getuid() == 0:
+            account = pwd.getpwnam(given.user) if given.user else isolation.system_user(home)
+            home.mkdir(parents=True, exist_ok=True)
+            os.chown(home, account.pw_uid, account.pw_gid)
+            isolation.become(account)
+            isolation.die_with_parent()
+        layout = Layout(home, given.port, Offer().partitions, user=current_user())
+        plan = lifecycle.Plan(
+            layout,
+            lambda: prepare(layout),
+            programs(layout),
+            layout.environment,
+            welcome=lambda: f"export SLURM_CONF={layout.conf}\nready",
+            retry=" ".join(sys.argv),
+        )
+        return lifecycle.up(plan, say)
+    except (isolation.IsolationError, lifecycle.LifecycleError, ClusterError, SupervisionError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The processes of one home folder, as /proc shows them: which are ours, where they listen, who holds a port.
+
+Standard library alone. A process is ours if it was started with the mark of the home folder, or an ancestor was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "PORTAL_PROCESS_OF"
+"""Environment variable that every supervised process and its children carry; its value is the home folder."""
+
+LISTEN = "0A"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening TCP socket. address: as /proc/net writes it, hex, four or sixteen bytes."""
+
+    address: str
+    port: int
+    inode: int
+
+    @property
+    def loopback(self) -> bool:
+        if len(self.address) == 8:
+            return self.address.endswith("7F")  # little endian: the last byte is the first number
+        return self.address in ("0" * 24 + "01000000", "0" * 16 + "FFFF00000100007F")
+
+
+def listeners() -> list[Listener]:
+    """Every listening TCP socket of this machine."""
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for fields in (line.split() for line in lines):
+            if fields[3] == LISTEN:
+                address, port = fields[1].split(":")
+                found.append(Listener(address, int(port, 16), int(fields[9])))
+    return found
+
+
+def sockets_of(pid: int) -> set[int]:
+    """Inodes of the sockets a process holds; empty where we may not look."""
+    held = set()
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            target = os.readlink(entry.path)
+            if target.startswith("socket:["):
+                held.add(int(target[8:-1]))
+    except OSError:
+        pass
+    return held
+
+
+def holder(port: int) -> str:
+    """Name the program that listens on a port, such as `python3 (process 812)`; empty where it cannot be seen."""
+    inodes = {listener.inode for listener in listeners() if listener.port == port}
+    for pid in pids():
+        if inodes & sockets_of(pid):
+            return f"{_read(pid, 'comm').strip()} (process {pid})"
+    return ""
+
+
+def taken(port: int) -> bool:
+    """Whether something already listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def ours(home: Path) -> set[int]:
+    """Processes that belong to a home folder, without the one that asks and its ancestors."""
+    mark = f"{MARK}={home}".encode()
+    parents = {pid: _parent(pid) for pid in pids()}
+    marked = {pid for pid in parents if mark in _environment(pid)}
+    found = {pid for pid in parents if _lineage(pid, parents) & marked}
+    return found - _lineage(os.getpid(), parents)
+
+
+def end(home: Path, patience: float = 5) -> None:
+    """End every process of a home folder: asked first, killed after `patience` seconds."""
+    _send(ours(home), signal.SIGTERM)
+    deadline = time.monotonic() + patience
+    while left := ours(home):
+        if time.monotonic() > deadline:
+            _send(left, signal.SIGKILL)
+        time.sleep(0.1)
+        if time.monotonic() > deadline + 10:
+            return
+
+
+def _send(targets: set[int], sign: signal.Signals) -> None:
+    for pid in targets:
+        try:
+            os.kill(pid, sign)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _lineage(pid: int, parents: dict[int, int]) -> set[int]:
+    line: set[int] = set()
+    while pid > 1 and pid not in line:
+        line.add(pid)
+        pid = parents.get(pid, 0)
+    return line
+
+
+def _parent(pid: int) -> int:
+    after_name = _read(pid, "stat").rpartition(")")[2].split()
+    return int(after_name[1]) if len(after_name) > 1 and after_name[0] != "Z" else 0
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:
+        return ""
