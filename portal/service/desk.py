@@ -1,0 +1,35 @@
+"""What every part of the service works on: settings, store, clock and the latest look at Slurm."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from portal.client import View
+from portal.settings import Settings
+from portal.sizes import billing
+from portal.store import Store
+
+
+@dataclass
+class Desk:
+    """view: the latest look, or None until the agent has brought one since this process began."""
+
+    settings: Settings
+    store: Store
+    view: View | None = field(default=None)
+
+    def now(self) -> int:
+        return int(time.time())
+
+    @property
+    def cheapest(self) -> int:
+        """Billing of the cheapest size offered, in milli-GPUs."""
+        return min(self.size_billing(size.id) for size in self.settings.offer.sizes)
+
+    def size_billing(self, id: str) -> int:
+        """Billing of an offered size, in milli-GPUs; KeyError if it is not offered."""
+        size = self.settings.offer.size(id)
+        if size is None:
+            raise KeyError(id)
+        return billing(size, self.settings.offer.partition(size.partition))

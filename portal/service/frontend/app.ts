@@ -1,0 +1,2 @@
+// The browser code of the portal's pages: htmx replaces the parts that change by themselves.
+import "htmx.org";

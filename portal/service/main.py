@@ -1,0 +1,153 @@
+"""The service itself: one FastAPI application on one loopback port."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from portal import look
+from portal.locale import COOKIE, negotiate
+from portal.service import internal, pages
+from portal.service.access import BASE, Denied, Door, HubAway, SignedOut, Staff
+from portal.service.admission import RefusedStart, SlurmUnknown
+from portal.service.desk import Desk
+from portal.service.words import Words
+from portal.settings import Settings
+from portal.store import Store, connect, writer
+
+log = logging.getLogger("portal.service")
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+def create(settings: Settings, store: Store) -> FastAPI:
+    """The application over an open store."""
+    app = FastAPI(title="Research portal", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.desk = Desk(settings, store)
+    app.state.door = Door(settings)
+    app.state.staff = Staff(settings)
+    app.include_router(internal.router)
+    app.include_router(pages.router)
+    app.mount(f"{BASE}/static/look", StaticFiles(directory=look.FOLDER))
+    app.mount(f"{BASE}/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.middleware("http")(_guard)
+    _answers(app)
+    return app
+
+
+async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse what another page sends with the person's cookie; tell the browser what this page may do."""
+    door: Door = request.app.state.door
+    by_cookie = "authorization" not in request.headers and request.url.path.startswith(BASE)
+    if by_cookie and request.method not in SAFE and request.headers.get("origin") != door.origin:
+        response = pages.error_page(request, _words(request), "origin")
+    else:
+        response = await call(request)
+    hub = request.app.state.desk.settings.web.url
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        f"connect-src 'self'; form-action 'self' {hub}; frame-ancestors 'none'; base-uri 'none'"
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+def _words(request: Request) -> Words:
+    language = negotiate(request.headers.get("accept-language"), request.cookies.get(COOKIE))
+    return Words(request.app.state.desk.settings, language)
+
+
+def _answers(app: FastAPI) -> None:
+    """How each failure reads: JSON with a message for processes, a page with the next step for people."""
+
+    def told(request: Request, status: int, message: str, code: str, field: str = "") -> Response:
+        return JSONResponse({"message": message, "code": code, "field": field}, status)
+
+    def internal_call(request: Request) -> bool:
+        return not request.url.path.startswith(f"{BASE}/") or request.url.path.startswith(f"{BASE}/api/")
+
+    @app.exception_handler(RefusedStart)
+    async def refused(request: Request, error: RefusedStart) -> Response:
+        words = Words(app.state.desk.settings, getattr(request.state, "language", "en"))
+        return told(request, 400, words.refusal(error.refusal), error.refusal.code, error.refusal.field)
+
+    @app.exception_handler(SlurmUnknown)
+    async def unknown(request: Request, error: SlurmUnknown) -> Response:
+        return told(request, 503, "no recent look at Slurm", "slurm-unknown")
+
+    @app.exception_handler(SignedOut)
+    async def signed_out(request: Request, error: SignedOut) -> Response:
+        if request.method == "GET" and "hx-request" not in request.headers:
+            door: Door = app.state.door
+            return door.to_sign_in(request)
+        return Response(status_code=403, headers={"HX-Refresh": "true"})
+
+    @app.exception_handler(HubAway)
+    async def hub_away(request: Request, error: HubAway) -> Response:
+        return pages.hub_away_page(request, _words(request), error.since)
+
+    @app.exception_handler(Denied)
+    async def denied(request: Request, error: Denied) -> Response:
+        if internal_call(request):
+            return told(request, 403, "this token may not do that", "denied")
+        return pages.error_page(request, _words(request), "denied")
+
+    @app.exception_handler(pages.Missing)
+    async def missing(request: Request, error: pages.Missing) -> Response:
+        return pages.error_page(request, _words(request), "missing")
+
+    @app.exception_handler(pages.StopFailed)
+    async def stop_failed(request: Request, error: pages.StopFailed) -> Response:
+        return pages.error_page(request, _words(request), "stop")
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if internal_call(request):
+            return told(request, error.status_code, str(error.detail), "http")
+        return pages.error_page(
+            request, _words(request), "missing" if error.status_code in (404, 405) else "broken"
+        )
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        if internal_call(request):
+            return told(request, 400, f"{field}: {first['msg']}", "invalid", field)
+        return pages.error_page(request, _words(request), "invalid", value=field)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        if internal_call(request):
+            return told(request, 500, "something went wrong in the portal", "broken")
+        return pages.error_page(request, _words(request), "broken")
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop. Raises StoreError if another process writes the database, or nobody migrated it."""
+    engine = connect(settings.database_url)
+    with ExitStack() as held:
+        held.enter_context(writer(engine))
+        app = create(settings, Store(engine))
+        config = uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=settings.web.portal_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+        uvicorn.Server(config).run()
+    engine.dispose()

@@ -1,0 +1,295 @@
+"""The pages people see. Everything that changes something is a POST that bears our own Origin (checked in `main`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+from fastapi import APIRouter, Depends, Request
+from jinja2 import Environment, FileSystemLoader
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from portal.locale import COOKIE, COOKIE_DAYS, LANGUAGES, cookie_domain, negotiate
+from portal.policy import N_, NO_GRANT, Refusal
+from portal.service import admission, views
+from portal.service.access import BASE, Denied, Door, bearer
+from portal.service.desk import Desk
+from portal.service.internal import ADesk
+from portal.service.words import Words
+from portal.slurm.reasons import explain
+from portal.store import people, register
+
+router = APIRouter(prefix=BASE)
+LOOK_STALE = 60
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=["jinja2.ext.i18n"],
+)
+
+
+def words_of(request: Request, desk: ADesk) -> Words:
+    language = negotiate(request.headers.get("accept-language"), request.cookies.get(COOKIE))
+    return Words(desk.settings, language)
+
+
+async def viewer_of(request: Request) -> str:
+    door: Door = request.app.state.door
+    return await door.viewer(request)
+
+
+AReader = Annotated[Words, Depends(words_of)]
+AViewer = Annotated[str, Depends(viewer_of)]
+
+
+def page(request: Request, words: Words, template: str, status: int = 200, **values: Any) -> Response:
+    """Render one template for one reader."""
+    desk: Desk = request.app.state.desk
+    environment = _templates.overlay()
+    environment.install_gettext_callables(words.gettext, words.ngettext, newstyle=False)  # type: ignore[attr-defined]
+    html = environment.get_template(template).render(
+        words=words,
+        settings=desk.settings,
+        base=BASE,
+        hub=desk.settings.web.url,
+        path=request.url.path,
+        **values,
+    )
+    return HTMLResponse(html, status, {"Cache-Control": "no-store"})
+
+
+@router.get("/")
+def home(request: Request, person: AViewer, words: AReader, desk: ADesk) -> Response:
+    return page(request, words, "home.html", **_home(desk, person, words))
+
+
+@router.get("/live")
+def live(request: Request, person: AViewer, words: AReader, desk: ADesk) -> Response:
+    """The part of home that changes by itself."""
+    return page(request, words, "live.html", **_home(desk, person, words))
+
+
+def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
+    grants = views.allocation(desk, person, words)
+    with desk.store.read() as db:
+        known = people.person(db, person)
+        going, over = views.work(desk, db, person), views.recent(desk, db, person)
+    server = next((work for work in going if work.session and work.state != "ending"), None)
+    return {
+        "name": known.name if known and known.name else person,
+        "person": person,
+        "grants": grants.grants,
+        "as_at": grants.as_at,
+        "stale": grants.as_at is None or grants.at - grants.as_at > LOOK_STALE,
+        "going": going,
+        "over": over,
+        "server": server,
+        "sizes": {size.id: words.size(size) for size in desk.settings.offer.sizes},
+        "explain": lambda reason: explain(reason, words.language),
+        "notebook": _notebook_url(desk, person),
+        "no_grant": words.refusal(Refusal("no-grant", "grant", NO_GRANT)) if not grants.grants else "",
+    }
+
+
+def _notebook_url(desk: Desk, person: str) -> str:
+    scheme, _, place = desk.settings.web.url.partition("://")
+    return f"{scheme}://{person}.{place}/user/{person}/lab"
+
+
+@router.get("/start")
+def start(person: AViewer, desk: ADesk, grant: str = "", size: str = "", minutes: int = 0) -> Response:
+    """Remember a choice that a link carries, as far as it is offered, and go on to the form, which asks again."""
+    offer = desk.settings.offer
+    with desk.store.write() as db:
+        mine = [standing.grant.code for standing in admission.standings(db, person)]
+        last = people.last_choice(db, person) or people.Choice(
+            next(iter(mine), ""), "", offer.default_minutes
+        )
+        chosen = people.Choice(
+            grant if grant in mine else last.grant,
+            size if offer.size(size) else last.size,
+            minutes if minutes in offer.minutes else last.minutes,
+        )
+        if mine and chosen.size and people.person(db, person):
+            people.remember_choice(db, person, chosen)
+    return RedirectResponse(f"{desk.settings.web.url}/hub/spawn", 303)
+
+
+def _own_session(desk: Desk, person: str, id: str) -> views.Work:
+    with desk.store.read() as db:
+        session = register.session(db, id)
+        if session is None or session.person != person:
+            raise Missing
+        return views.of_session(desk, db, session)
+
+
+class Missing(Exception):
+    """No such thing, or none that the viewer may see: the answer is the same."""
+
+
+@router.get("/sessions/{id}")
+def receipt(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
+    """A session: while it lasts what it costs so far, after its end the receipt."""
+    return page(request, words, "session.html", **_receipt(desk, person, id, words))
+
+
+@router.get("/sessions/{id}/live")
+def receipt_live(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
+    return page(request, words, "receipt.html", **_receipt(desk, person, id, words))
+
+
+def _receipt(desk: Desk, person: str, id: str, words: Words) -> dict[str, Any]:
+    work = _own_session(desk, person, id)
+    with desk.store.read() as db:
+        known = people.person(db, person)
+        standing = next(
+            (one for one in admission.standings(db, person) if one.grant.code == work.grant), None
+        )
+    size = desk.settings.offer.size(work.session.size) if work.session else None
+    return {
+        "name": known.name if known and known.name else person,
+        "work": work,
+        "standing": standing,
+        "size": words.size(size) if size else "",
+        "notebook": _notebook_url(desk, person),
+    }
+
+
+@router.post("/sessions/{id}/stop")
+async def stop(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
+    """Stop a notebook session through the hub, which holds its job, and show the receipt."""
+    work = _own_session(desk, person, id)
+    if work.session and work.session.ended is None:
+        await _stop_server(desk, person)
+    return RedirectResponse(f"{BASE}/sessions/{id}", 303)
+
+
+async def _stop_server(desk: Desk, person: str) -> None:
+    headers = {"Authorization": f"token {desk.settings.secret('portal-hub.token')}"}
+    async with httpx.AsyncClient(
+        base_url=desk.settings.hub_api_url, headers=headers, timeout=25, trust_env=False
+    ) as hub:
+        try:
+            answer = await hub.delete(f"/users/{person}/server")
+        except httpx.TimeoutException:
+            return  # the hub has the order; the receipt shows how it goes on
+        except httpx.HTTPError:
+            raise StopFailed from None
+    if answer.status_code >= 400 and answer.status_code != 404:
+        raise StopFailed
+
+
+class StopFailed(Exception):
+    """The hub could not be told to stop a session."""
+
+
+@router.get("/language")
+def language(request: Request, desk: ADesk, set: str = "en", back: str = "") -> Response:
+    """Remember the language, for portal, hub and dashboards alike."""
+    own = back if back.startswith(f"{BASE}/") and "//" not in back and "\\" not in back else f"{BASE}/"
+    response = RedirectResponse(own, 303)
+    if set in LANGUAGES:
+        response.set_cookie(
+            COOKIE,
+            set,
+            max_age=COOKIE_DAYS * 86_400,
+            domain=cookie_domain(desk.settings.web.url),
+            samesite="lax",
+        )
+    return response
+
+
+@router.get("/oauth_callback")
+async def oauth_callback(request: Request) -> Response:
+    door: Door = request.app.state.door
+    return await door.from_sign_in(request)
+
+
+# For a notebook, with its own server token: its session, and nothing else.
+
+
+def _session_of_token(request: Request, desk: Desk) -> views.Work:
+    token = bearer(request)
+    with desk.store.read() as db:
+        session = register.by_token(db, people.token_hash(token)) if token else None
+        if session is None:
+            raise Denied
+        return views.of_session(desk, db, session)
+
+
+@router.get("/api/session")
+def my_session(request: Request, desk: ADesk) -> dict[str, object]:
+    """What the notebook that holds this token costs so far (milli-GPU-seconds, cents) and how long it has left (s)."""
+    work = _session_of_token(request, desk)
+    return {
+        "id": work.session.id if work.session else "",
+        "grant": work.grant,
+        "state": work.state,
+        "used": work.used,
+        "list_cents": work.cost.list_cents,
+        "subsidy_cents": work.cost.subsidy_cents,
+        "own_cents": work.cost.own_cents,
+        "left_seconds": work.left,
+    }
+
+
+@router.post("/api/session/stop", status_code=202)
+async def stop_my_session(request: Request, desk: ADesk) -> None:
+    work = _session_of_token(request, desk)
+    if work.session:
+        await _stop_server(desk, work.session.person)
+
+
+@router.post("/sign-out")
+def sign_out(desk: ADesk) -> Response:
+    return RedirectResponse(f"{desk.settings.web.url}/hub/logout", 303)
+
+
+ERRORS = {
+    "missing": (404, N_("There is no such page."), N_("Go home to see your grants and sessions.")),
+    "denied": (403, N_("This is not open to you."), N_("Go home to see your grants and sessions.")),
+    "origin": (
+        403,
+        N_("This request did not come from the portal's own page, so nothing was done."),
+        N_("Go home and try again there."),
+    ),
+    "stop": (
+        503,
+        N_("The hub does not answer, so the session could not be stopped from here."),
+        N_("Try again in a minute. If it is urgent, cancel the job with scancel."),
+    ),
+    "broken": (
+        500,
+        N_("Something went wrong on our side."),
+        N_("Try again. If it happens again, tell us the time."),
+    ),
+    "invalid": (400, N_("{value} is not offered here. Choose one of the values in the form."), ""),
+}
+
+
+def error_page(request: Request, words: Words, what: str, **values: str) -> Response:
+    status, sentence, next_step = ERRORS[what]
+    return page(
+        request,
+        words,
+        "error.html",
+        status,
+        sentence=words.gettext(sentence).format(**values),
+        next_step=words.gettext(next_step) if next_step else "",
+    )
+
+
+def hub_away_page(request: Request, words: Words, since: float) -> Response:
+    sentence = words.gettext("Signing in is down since {time}. Running notebooks and jobs go on.")
+    return page(
+        request,
+        words,
+        "error.html",
+        503,
+        sentence=sentence.format(time=words.clock(since)),
+        next_step=words.gettext("Try again in a minute."),
+    )

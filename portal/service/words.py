@@ -1,0 +1,117 @@
+"""Figures, dates and refusals as one reader sees them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date, format_datetime, format_time
+
+from portal.locale import html_lang, translator
+from portal.policy import N_, Refusal
+from portal.settings import Settings
+from portal.sizes import Size
+from portal.units import gpu_hours, money
+
+STATES = {
+    "draft": N_("Draft"),
+    "not-started": N_("Not started"),
+    "active": N_("Active"),
+    "exhausted": N_("Used up"),
+    "suspended": N_("Suspended"),
+    "expired": N_("Ended"),
+    "closed": N_("Closed"),
+}
+ROLES = {"pi": N_("Principal investigator"), "manager": N_("Manager"), "member": N_("Member")}
+AMOUNTS = {"cost", "available", "cap", "used"}
+INSTANTS = {"starts", "ends"}
+
+
+class Words:
+    """One language and the settings of the site."""
+
+    def __init__(self, settings: Settings, language: str) -> None:
+        self.language = language
+        self.lang = html_lang(language)
+        self._settings = settings
+        self._zone = ZoneInfo(settings.site.timezone)
+        translations = translator(language)
+        self.gettext = translations.gettext
+        self.ngettext = translations.ngettext
+
+    @property
+    def site_name(self) -> str:
+        site = self._settings.site
+        return site.name if self.language == "en" else site.name_zh
+
+    def hours(self, amount: int) -> str:
+        """Milli-GPU-seconds as GPU-hours with one decimal, without the unit."""
+        return gpu_hours(amount)
+
+    def money(self, cents: int) -> str:
+        return money(cents, self._settings.site.currency)
+
+    def date(self, at: int) -> str:
+        return format_date(datetime.fromtimestamp(at, self._zone), "medium", locale=self.language)
+
+    def last_day(self, end: int) -> str:
+        """The last day inside a period that ends at this instant: 24:00 of 30 June reads 30 June."""
+        return self.date(end - 1)
+
+    def clock(self, at: float) -> str:
+        return format_time(datetime.fromtimestamp(at, self._zone), "HH:mm", locale=self.language)
+
+    def moment(self, at: int) -> str:
+        return format_datetime(datetime.fromtimestamp(at, self._zone), "medium", locale=self.language)
+
+    def duration(self, seconds: int) -> str:
+        """`2 h 10 min`, `45 min`, `30 s`."""
+        minutes = seconds // 60
+        if seconds < 60:
+            return self.gettext("{seconds} s").format(seconds=max(0, seconds))
+        if minutes < 60:
+            return self.gettext("{minutes} min").format(minutes=minutes)
+        if minutes % 60 == 0:
+            return self.gettext("{hours} h").format(hours=minutes // 60)
+        return self.gettext("{hours} h {minutes} min").format(hours=minutes // 60, minutes=minutes % 60)
+
+    def state(self, state: str) -> str:
+        return self.gettext(STATES[state])
+
+    def role(self, role: str) -> str:
+        return self.gettext(ROLES[role])
+
+    def size(self, size: Size) -> str:
+        """What a size is called: by its GPUs."""
+        if size.shards:
+            parts = self._settings.offer.partition(size.partition)
+            share = parts.shards // parts.gpus // size.shards if parts.gpus else 0
+            if share == 4:
+                return self.gettext("A quarter of a GPU")
+            return self.gettext("1/{share} of a GPU").format(share=share)
+        if not size.gpus:
+            return self.gettext("CPU only")
+        return self.ngettext("{gpus} GPU", "{gpus} GPUs", size.gpus).format(gpus=size.gpus)
+
+    def size_detail(self, size: Size) -> str:
+        """What else comes with a size."""
+        accelerator = (
+            self._settings.offer.partition(size.partition).accelerator if size.gpus or size.shards else ""
+        )
+        room = self.gettext("{cores} cores, {memory} GB memory").format(
+            cores=size.cores, memory=size.memory_mb // 1000
+        )
+        return f"{accelerator}, {room}" if accelerator else room
+
+    def refusal(self, refusal: Refusal) -> str:
+        """A refusal as one sentence with its next step."""
+        values: dict[str, object] = {"contact": self._settings.site.contact}
+        for name, value in refusal.values.items():
+            if name in AMOUNTS:
+                value = self.hours(int(str(value)))
+            elif name == "ends":
+                value = self.last_day(int(str(value)))
+            elif name in INSTANTS:
+                value = self.date(int(str(value)))
+            values[name] = value
+        return self.gettext(refusal.sentence).format(**values)
