@@ -118,15 +118,12 @@ def prepare(layout: Layout) -> None:
         ("db-run", 0o700),
         ("state", 0o700),
         ("spool", 0o755),
-        ("devices", 0o755),
         ("run", 0o755),
     ):
         (folder / name).mkdir(exist_ok=True, mode=mode)
         (folder / name).chmod(mode)
     (layout.home / "logs").mkdir(exist_ok=True)
     _keep_key(folder / "munge" / "munge.key")
-    for number in range(max((partition.gpus for partition in layout.partitions), default=0)):
-        (folder / "devices" / f"gpu{number}").touch()
     _write(layout.conf, slurm_conf(layout), 0o644)
     _write(folder / "gres.conf", gres_conf(layout), 0o644)
     _write(folder / "slurmdbd.conf", slurmdbd_conf(layout), 0o600)
@@ -144,7 +141,7 @@ def programs(layout: Layout) -> list[Program]:
             (
                 *("/usr/sbin/munged", "--foreground", "--force", f"--socket={layout.munge_socket}"),
                 *(f"--key-file={munge}/munge.key", f"--pid-file={munge}/munged.pid"),
-                *(f"--log-file={layout.home}/logs/munge.log", f"--seed-file={munge}/munged.seed"),
+                f"--seed-file={munge}/munged.seed",
             ),
             ready=lambda: answers(layout.munge_socket),
         ),
@@ -168,6 +165,7 @@ def programs(layout: Layout) -> list[Program]:
             limit=60,
             port=layout.ports.slurmdbd,
             then=lambda: _register(layout),
+            own_log=True,
         ),
         Program(
             "slurmctld",
@@ -176,6 +174,7 @@ def programs(layout: Layout) -> list[Program]:
             ready=lambda: run(layout, "scontrol", "ping", check=False).returncode == 0,
             limit=60,
             port=layout.ports.slurmctld,
+            own_log=True,
         ),
         *(
             Program(
@@ -184,6 +183,7 @@ def programs(layout: Layout) -> list[Program]:
                 environment,
                 ready=lambda node=node: _usable(layout, node),  # type: ignore[misc]
                 port=layout.ports.nodes + offset,
+                own_log=True,
             )
             for offset, node in enumerate(layout.all_nodes)
         ),
@@ -239,6 +239,7 @@ SlurmctldPidFile={folder}/run/slurmctld.pid
 SlurmdPidFile={folder}/run/%n.pid
 SlurmctldSyslogDebug=quiet
 SlurmdSyslogDebug=quiet
+SlurmctldLogFile={layout.home}/logs/slurmctld.log
 SlurmdLogFile={layout.home}/logs/%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
@@ -300,13 +301,25 @@ def gres_conf(layout: Layout) -> str:
         nodes = ",".join(layout.nodes(partition))
         if partition.gpus:
             kind = f" Type={partition.accelerator}" if partition.accelerator else ""
-            last = partition.gpus - 1
-            lines.append(
-                f"NodeName={nodes} Name=gpu{kind} Count={partition.gpus} File={layout.folder}/devices/gpu[0-{last}]"
-            )
+            files = ",".join(_devices(partition.gpus))
+            lines.append(f"NodeName={nodes} Name=gpu{kind} Count={partition.gpus} File={files}")
         if partition.shards:
             lines.append(f"NodeName={nodes} Name=shard Count={partition.shards}")
     return "\n".join(lines) + "\n"
+
+
+def _devices(count: int) -> list[str]:
+    """Device files that stand for GPUs. Nothing opens them, but Slurm wants them to exist and to be devices."""
+    there = [path for path in Path("/dev").iterdir() if path.is_char_device()]
+    there.sort(
+        key=lambda path: (not path.name.startswith("tty"), path.name == "tty", len(path.name), path.name)
+    )
+    if len(there) < count:
+        raise ClusterError(
+            f"/dev has only {len(there)} character devices and {count} are to stand for the GPUs of a node: mount a"
+            f" complete /dev."
+        )
+    return [str(path) for path in there[:count]]
 
 
 def slurmdbd_conf(layout: Layout) -> str:
@@ -320,6 +333,7 @@ AuthType=auth/munge
 AuthInfo=socket={layout.munge_socket}
 PidFile={layout.folder}/run/slurmdbd.pid
 DebugLevelSyslog=quiet
+LogFile={layout.home}/logs/slurmdbd.log
 StorageType=accounting_storage/mysql
 StorageHost=localhost
 StorageUser={layout.user}

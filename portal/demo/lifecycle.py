@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ class Progress:
 
 
 @contextmanager
-def locked(home: Path):  # type: ignore[no-untyped-def]
+def locked(home: Path) -> Iterator[None]:
     """Hold the home folder for this process alone; the lock dies with the process.
 
     Raises:

@@ -52,8 +52,8 @@ def sockets_of(pid: int) -> set[int]:
     """Inodes of the sockets a process holds; empty where we may not look."""
     held = set()
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            target = os.readlink(entry.path)
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            target = str(entry.readlink())
             if target.startswith("socket:["):
                 held.add(int(target[8:-1]))
     except OSError:
@@ -82,7 +82,7 @@ def taken(port: int) -> bool:
 
 
 def pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def ours(home: Path) -> set[int]:

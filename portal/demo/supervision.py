@@ -48,8 +48,8 @@ class Program:
     """A process to keep running.
 
     ready: whether it serves; asked again and again for `limit` seconds. then: done once, when it first serves.
-    needs: the steps of others that must be over before; the order of the list says the rest. grace: seconds between
-    SIGTERM and SIGKILL at the stop. fix: what a person can do when it does not come up.
+    grace: seconds between SIGTERM and SIGKILL at the stop. own_log: it writes logs/<name>.log itself, with times; what
+    it prints besides is kept apart, and short.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Program:
     then: Callable[[], None] = _nothing
     grace: int = 10
     port: int | None = None
+    own_log: bool = False
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -156,6 +157,8 @@ class Supervisor:
             SupervisionError: it died, or does not serve in time.
         """
         log = self.logs / f"{program.name}.log"
+        if program.own_log and not log.exists():
+            log = log.with_suffix(".out")
 
         def lives() -> bool:
             return self.state(program.name).alive
@@ -236,9 +239,9 @@ stopwaitsecs={program.grace}
 stopasgroup=false
 killasgroup=false
 redirect_stderr=true
-stdout_logfile={_plain(self.logs / f"{program.name}.log")}
-stdout_logfile_maxbytes={LOG_BYTES}
-stdout_logfile_backups=2
+stdout_logfile={_plain(self.logs / f"{program.name}.{'out' if program.own_log else 'log'}")}
+stdout_logfile_maxbytes={LOG_BYTES // 50 if program.own_log else LOG_BYTES}
+stdout_logfile_backups={0 if program.own_log else 2}
 """
 
 
