@@ -1,0 +1,97 @@
+"""Pieces of HTML that both dashboards are made of. Every value that comes from outside passes through `text`.
+
+Pure. Names, titles and reasons are hostile until escaped; numbers are formatted by type and cannot carry markup.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date
+
+from portal.locale import translator
+from portal.units import day_of, gpu_hours
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads: language, time zone, the sign written before money, and whom they may ask."""
+
+    language: str = "en"
+    timezone: str = "Asia/Hong_Kong"
+    currency: str = "HK$"
+    contact: str = ""
+
+    def say(self, sentence: str) -> str:
+        """The sentence in the reader's language. Callers name it `_`, so that it is found for translation."""
+        return str(translator(self.language).gettext(sentence))
+
+
+def text(value: object) -> str:
+    """Anything from outside, as text that cannot become markup, in an attribute either."""
+    return html.escape(str(value), quote=True)
+
+
+def figure(value: str, unit: str, label: str, kind: str = "") -> str:
+    """One figure with its unit and what it is. kind: further classes of our own."""
+    return (
+        f'<div class="figure {kind}"><span class="figure-value">{text(value)}'
+        f'<span class="figure-unit">{text(unit)}</span></span><span class="figure-label">{text(label)}</span></div>'
+    )
+
+
+def status(meaning: str, word: str) -> str:
+    """meaning: running, waiting, attention or stopped."""
+    return f'<span class="status status-{meaning}">{text(word)}</span>'
+
+
+def hours_figure(amount: int, reader: Reader, label: str, kind: str = "") -> str:
+    """Milli-GPU-seconds as a figure in GPU-hours."""
+    _ = reader.say
+    return figure(gpu_hours(amount), _("GPU-hours"), label, kind)
+
+
+def as_at(instant: int | None, reader: Reader) -> str:
+    """How old the figures are. The page's script adds to it once they are too old (`data-as-at`)."""
+    _ = reader.say
+    if instant is None:
+        return f'<p class="as-at stale">{text(_("No look at the cluster yet"))}</p>'
+    clock = datetime.fromtimestamp(instant, ZoneInfo(reader.timezone)).strftime("%H:%M:%S")
+    words = text(_("As at %(time)s") % {"time": clock})
+    return f'<p class="as-at" data-as-at="{int(instant)}">{words}</p>'
+
+
+def last_day(ends: int, reader: Reader) -> str:
+    """The last day of a window that ends at 24:00, such as 30 June 2027."""
+    locale = "zh_Hant_HK" if reader.language.startswith("zh") else "en_GB"
+    return format_date(day_of(ends - 1, reader.timezone), format="long", locale=locale)
+
+
+def duration(seconds: int, reader: Reader) -> str:
+    """A length of time in two units at most: `2 h 10 min`."""
+    _ = reader.say
+    minutes = max(0, seconds) // MINUTE
+    if minutes < 1:
+        return _("under 1 min")
+    if minutes < 60:
+        return _("%(minutes)d min") % {"minutes": minutes}
+    if minutes < 24 * 60:
+        return _("%(hours)d h %(minutes)d min") % {"hours": minutes // 60, "minutes": minutes % 60}
+    return _("%(days)d d %(hours)d h") % {"days": minutes // (24 * 60), "hours": minutes // 60 % 24}
+
+
+def gpus(number: float) -> str:
+    """A number of GPUs, whole or in quarters: `2`, `0.25`."""
+    return f"{number:,.2f}".rstrip("0").rstrip(".")
+
+
+def notice(title: str, sentence: str) -> str:
+    return (
+        f'<div class="notice notice-attention"><p class="notice-title">{text(title)}</p>'
+        f"<p>{text(sentence)}</p></div>"
+    )

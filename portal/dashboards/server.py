@@ -1,0 +1,211 @@
+"""The dashboards' server: Voila, behind the hub's sign-in, on loopback, with only the routes that we know."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from tornado.ioloop import IOLoop
+from traitlets.config import Config
+from voila.app import Voila
+
+from portal.client import Client
+from portal.dashboards.kernels import KERNEL, Kernels, OneKernel
+from portal.dashboards.owners import OwnerAuthorizer, Owners
+from portal.dashboards.routes import PAGES, Nothing, Page, ReadOnly, arrange, headers, home
+from portal.dashboards.signin import BASE, SERVICE, CookieOnly, HubIdentity, cookie_secret
+from portal.locale import CHINESE, ENGLISH, html_lang, translator
+from portal.settings import Settings
+
+HERE = Path(__file__).parent
+TEMPLATES = HERE / "template"
+NOTEBOOKS = HERE / "notebooks"
+SOCKET_PATH_LONGEST = 107
+"""Of a Unix socket on Linux, in bytes; Jupyter adds 50 to the folder's."""
+
+log = logging.getLogger(__name__)
+
+
+class Dashboards(Voila):
+    """One process for all dashboards. portal: the settings; owners: whose kernel is whose."""
+
+    portal: Settings
+    owners: Owners
+    client: Client
+
+    def init_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = super().init_settings()
+        # Voila passes its own list by keyword, so configuration cannot change it.
+        self.kernel_manager.allowed_message_types = [
+            "comm_open",
+            "comm_close",
+            "comm_msg",
+            "comm_info_request",
+            "kernel_info_request",
+        ]
+        return settings | {
+            "portal": self.portal,
+            "owners": self.owners,
+            "headers": headers(self.portal),
+            "default_handler_class": Nothing,
+            "websocket_max_message_size": 65_536,
+            "mathjax_url": "",
+        }
+
+    def init_handlers(self) -> list[Any]:
+        return arrange(super().init_handlers(), self.identity_provider.hub_auth)
+
+    def listen(self) -> None:
+        """Serve until told to stop. Port taken: one line and exit code 1."""
+        try:
+            # xheaders: the proxy knows the reader's address and protocol; nobody else reaches loopback.
+            self.app.listen(self.port, "127.0.0.1", xheaders=True)
+        except OSError as error:
+            shutil.rmtree(self.connection_dir, ignore_errors=True)
+            sys.exit(f"dashboards: cannot listen on 127.0.0.1:{self.port}: {error.strerror}")
+        log.info("dashboards listen on 127.0.0.1:%d", self.port)
+        self.ioloop = IOLoop.current()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle_signal_stop)
+        self.ioloop.add_callback(self._watch)
+        try:
+            self.ioloop.start()
+        finally:
+            self.stop()
+
+    async def _watch(self) -> None:
+        hub: CookieOnly = self.identity_provider.hub_auth
+        while True:
+            await asyncio.sleep(min(10.0, self.portal.dashboards.idle_seconds / 3))
+            try:
+                await self.kernel_manager.reap(time.monotonic(), signed_in_known=hub.down_since is None)
+            except Exception:
+                log.exception("the reaper stumbled; it goes on")
+
+    def stop(self) -> None:
+        self.ioloop.run_sync(self._end, timeout=15)
+        shutil.rmtree(self.connection_dir, ignore_errors=True)
+
+    async def _end(self) -> None:
+        await self.kernel_manager.end_all()
+        await self.client.close()
+
+
+def configuration(settings: Settings, root: Path) -> Config:
+    """Voila's configuration, all of it: no file of the machine or of the user adds to it."""
+    c = Config()
+    c.Voila.ip = "127.0.0.1"
+    c.Voila.port = settings.web.dashboards_port
+    c.Voila.port_retries = 0
+    c.Voila.base_url = BASE
+    c.Voila.server_url = BASE
+    c.Voila.open_browser = False
+    c.Voila.root_dir = str(NOTEBOOKS)
+    c.Voila.connection_dir_root = str(root)
+    c.Voila.cookie_secret = cookie_secret(settings)
+    c.Voila.identity_provider_class = HubIdentity
+    c.Voila.authorizer_class = OwnerAuthorizer
+    c.Voila.kernel_websocket_connection_class = ReadOnly
+    voila = c.VoilaConfiguration
+    voila.template = "portal"
+    voila.theme = "light"
+    voila.allow_template_override = "NO"
+    voila.allow_theme_override = "NO"
+    voila.strip_sources = True
+    voila.show_tracebacks = False
+    voila.file_allowlist = []
+    voila.http_header_envs = []
+    voila.preheat_kernel = False
+    voila.progressive_rendering = False
+    voila.extension_allowlist = ["@voila-dashboards/widgets-manager8", "anywidget"]
+    voila.multi_kernel_manager_class = Kernels
+    voila.kernel_spec_manager_class = OneKernel
+    voila.prelaunch_hook = dress
+    c.VoilaExecutor.timeout = 20
+    c.VoilaExecutor.startup_timeout = 20
+    c.KernelManager.transport = "ipc"
+    c.KernelManager.autorestart = False
+    c.MappingKernelManager.buffer_offline_messages = False
+    c.MappingKernelManager.allow_tracebacks = False
+    c.MappingKernelManager.default_kernel_name = KERNEL
+    c.NotebookNotary.db_file = ":memory:"
+    c.NotebookNotary.secret = os.urandom(32)
+    return c
+
+
+def dress(handler: Page, notebook: nbformat.NotebookNode, cwd: str) -> None:
+    """Give the template what it says around the dashboard, in the reader's language."""
+    language = handler.viewing.language
+    _ = translator(language).gettext
+    names = {"allocation": _("Allocation"), "queue": _("Queue")}
+    here = handler.request.path.removeprefix(BASE)
+    other, other_name = (ENGLISH, "EN") if language == CHINESE else (CHINESE, "繁")
+    notebook.metadata["portal"] = {
+        "base": BASE,
+        "lang": html_lang(language),
+        "title": names[here],
+        "site": handler.portal.site.name_zh if language == CHINESE else handler.portal.site.name,
+        "home": home(handler.portal),
+        "home_name": _("Home"),
+        "pages": [[BASE + page, names[page], page == here] for page in PAGES],
+        "language_link": f"?language={other}",
+        "language_name": other_name,
+        "language_lang": html_lang(other),
+        "language_help": _("Read this page in the other language"),
+        "offline": _("The connection is lost. What you see may be old; this page tries again by itself."),
+        "old": _("may be out of date"),
+        "loading": _("Loading"),
+        "skip": _("Skip to the figures"),
+        "version": asset_version(),
+    }
+
+
+def asset_version() -> str:
+    """A name for the present style and script, so that browsers may keep them."""
+    static = TEMPLATES / "voila" / "templates" / "portal" / "static"
+    content = b"".join(path.read_bytes() for path in sorted(static.iterdir()) if path.is_file())
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def socket_folder(settings: Settings) -> Path:
+    """A private folder for the kernels' sockets: of our own home where its name is short enough, else a temporary one."""
+    wanted = settings.home.absolute() / "run" / "dash"
+    if len(os.fsencode(wanted)) + len("/voila_12345678") + 50 > SOCKET_PATH_LONGEST:
+        return Path(tempfile.mkdtemp(prefix="dash-"))
+    shutil.rmtree(wanted, ignore_errors=True)  # left behind where the server was killed
+    wanted.mkdir(parents=True, mode=0o700)
+    return wanted
+
+
+def run(settings: Settings) -> None:
+    """Serve the dashboards until SIGTERM.
+
+    Raises:
+        SettingsError: a token is missing.
+        UnknownRoute: the installed Voila has a route that nobody has decided about.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    os.environ["JUPYTER_PATH"] = str(TEMPLATES)  # where Voila looks for the template
+    root = socket_folder(settings)
+    app = Dashboards(config=configuration(settings, root), config_file_paths=[])
+    app.portal = settings
+    app.owners = Owners()
+    app.client = Client(settings.portal_url, settings.secret("dashboards.token"))
+    try:
+        app.initialize([])
+        app.start()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+__all__ = ["SERVICE", "Dashboards", "run"]
