@@ -33,11 +33,11 @@ class Choice:
 
 
 def record(db: Connection, seen: Person, now: int) -> None:
-    """Write down who signed in; the same person again replaces name, address and roles."""
-    values = {"roles": " ".join(sorted(seen.roles)), "seen": now}
+    """Write down who signed in; the same person again replaces all but issuer and subject."""
+    values = {"unix_user": seen.unix_user, "roles": " ".join(sorted(seen.roles)), "seen": now}
     found = db.execute(tables.person.update().where(tables.person.c.id == seen.id).values(values)).rowcount
     if not found:
-        keys = {"id": seen.id, "issuer": seen.issuer, "subject": seen.subject, "unix_user": seen.unix_user}
+        keys = {"id": seen.id, "issuer": seen.issuer, "subject": seen.subject}
         db.execute(tables.person.insert().values(**keys, **values))
     db.execute(delete(tables.person_name).where(tables.person_name.c.person == seen.id))
     db.execute(tables.person_name.insert().values(person=seen.id, name=seen.name, email=seen.email))
