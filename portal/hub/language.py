@@ -1,0 +1,69 @@
+"""The language of a hub page: found once per request (`pages.install`), used by templates and messages alike."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from jinja2.ext import InternationalizationExtension
+
+from portal import locale, look
+
+SCRIPTS = Path(__file__).parent / "static"
+_language: ContextVar[str] = ContextVar("language", default=locale.ENGLISH)
+
+
+def current() -> str:
+    """The language of the request that is being answered."""
+    return _language.get()
+
+
+def gettext(message: str) -> str:
+    """The message in the language of the request that is being answered."""
+    return locale.translator(current()).gettext(message)
+
+
+def _ngettext(one: str, many: str, number: int) -> str:
+    return locale.translator(current()).ngettext(one, many, number)
+
+
+def choose(handler: Any) -> str:
+    """Set the language for the rest of a request, from its cookie and headers."""
+    language = locale.negotiate(
+        handler.request.headers.get("Accept-Language"), handler.get_cookie(locale.COOKIE)
+    )
+    _language.set(language)
+    return language
+
+
+@cache
+def _version(path: Path) -> str:
+    """Changes when the file does, so that browsers may keep it."""
+    return format(int(path.stat().st_mtime), "x")
+
+
+def _look(name: str) -> str:
+    return f"/hub/look/{name}?v={_version(look.FOLDER / name)}"
+
+
+def _script(name: str) -> str:
+    return f"/hub/scripts/{name}?v={_version(SCRIPTS / name)}"
+
+
+class PortalPages(InternationalizationExtension):
+    """`_()` and `{% trans %}` in the hub's templates, and the few names that our frame needs."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._install_callables(gettext, _ngettext, newstyle=True)
+        environment.globals.update(
+            page_language=lambda: locale.html_lang(current()),
+            is_chinese=lambda: current() == locale.CHINESE,
+            other_language=lambda: locale.ENGLISH if current() == locale.CHINESE else locale.CHINESE,
+            html_lang=locale.html_lang,
+            look=_look,
+            script=_script,
+        )

@@ -1,0 +1,183 @@
+"""The hub's own pages where they differ from JupyterHub's: home, the start form, stop, language, signed out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.pages import HomeHandler, SpawnHandler
+from jupyterhub.spawner import SpawnException
+from markupsafe import Markup
+from tornado import web
+from tornado.web import StaticFileHandler
+
+from portal import locale, look
+from portal.hub import language
+from portal.hub.language import gettext as _
+from portal.hub.refusal import Refusal
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+CANCEL_SECONDS = 5.0
+
+
+def handlers() -> list[tuple[Any, ...]]:
+    """Our handlers; they come before JupyterHub's."""
+    install()
+    return [
+        (r"/home", Home),
+        (r"/stop", Stop),
+        (r"/spawn", Spawn),
+        (r"/spawn/([^/]+)", Spawn),
+        (r"/spawn/([^/]+)/([^/]+)", Spawn),
+        (r"/lang", Language),
+        (r"/signed-out", SignedOut),
+        (r"/look/(.*)", Asset, {"path": str(look.FOLDER)}),
+        (r"/scripts/(.*)", Asset, {"path": str(language.SCRIPTS)}),
+    ]
+
+
+def install() -> None:
+    """Make every hub page choose its language first, and refuse what another page sent. Safe to call twice.
+
+    JupyterHub has no hook of its own for this, so the one method that every page goes through is wrapped.
+    """
+    stock = BaseHandler.prepare
+    if getattr(stock, "is_ours", False):
+        return
+
+    async def prepare(self: Any) -> None:
+        language.choose(self)
+        await stock(self)
+        _refuse_other_origin(self)
+
+    prepare.is_ours = True  # type: ignore[attr-defined]
+    BaseHandler.prepare = prepare
+
+
+def _refuse_other_origin(handler: Any) -> None:
+    """What changes something and comes with a cookie must come from a page of our own origin.
+
+    Under one domain a person's notebook is the same site as the hub, so SameSite protects nothing.
+    """
+    cookie_signed_in = handler.current_user and not getattr(handler, "_token_authenticated", False)
+    if handler.request.method in SAFE or not cookie_signed_in:
+        return
+    public = handler.settings["public_url"]
+    if handler.request.headers.get("Origin") != f"{public.scheme}://{public.netloc}":
+        raise Refusal(403, _("This was refused"), _("The request did not come from a page of this portal."))
+
+
+class Asset(StaticFileHandler):
+    """Style sheets and scripts; a page names their version, so browsers may keep them."""
+
+    def set_extra_headers(self, path: str) -> None:
+        self.set_header("Cache-Control", "max-age=31536000" if self.get_argument("v", "") else "no-cache")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class Home(HomeHandler):
+    """The portal, while it answers; else the hub's own page, with Open and Stop."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        watch = self.authenticator.watch
+        if watch.up is None:
+            await watch.look()
+        if not watch.up:
+            await super().get()
+            return
+        settings = self.authenticator.portal
+        address = f"{settings.web.service_origin('portal')}/services/portal/"
+        chosen = self.get_cookie(locale.COOKIE)
+        if chosen in locale.LANGUAGES and locale.cookie_domain(settings.web.url) is None:
+            address += "?" + urlencode({"lang": chosen})  # the cookie does not reach the portal's host
+        self.redirect(address)
+
+
+class Spawn(SpawnHandler):
+    """The start form. GET shows it and never starts anything, whatever the query: a stranger's link is a GET."""
+
+    def _get_user_options(self, query_options: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    async def _wrap_spawn_single_user(self, *args: Any, **kwargs: Any) -> Any:
+        if self.request.method in SAFE:
+            raise web.HTTPError(405)
+        return await super()._wrap_spawn_single_user(*args, **kwargs)
+
+    async def _render_form(
+        self, for_user: Any, spawner_options_form: str, message: str = "", html_message: str = ""
+    ) -> str:
+        """As JupyterHub's, but a refusal reads as it was written, without class name and number."""
+        error = sys.exc_info()[1]
+        if isinstance(error, SpawnException):
+            message = error.message
+        elif isinstance(error, web.HTTPError):
+            message = error.log_message or error.reason or ""
+        elif error is not None:
+            message = _("The session could not be started. Nothing was charged. Please try again.")
+        # the form is the spawner's own markup, escaped where it was made; nothing else is trusted
+        html: str = await super()._render_form(for_user, Markup(spawner_options_form), message, "")
+        return html
+
+
+class Stop(BaseHandler):
+    """Stops the person's own session, or takes it out of the queue. A form, so that it works without scripts."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        user = self.current_user
+        spawner = user.spawners[""]
+        if spawner.pending and spawner.pending != "stop":
+            await self._interrupt(spawner)
+        if spawner.active and not spawner.pending:
+            await self.stop_single_user(user, "")
+        self.redirect("/hub/home")
+
+    async def _interrupt(self, spawner: Any) -> None:
+        if spawner._spawn_future:
+            spawner._spawn_future.cancel()
+        for _tick in range(int(CANCEL_SECONDS / 0.1)):
+            if not spawner.pending:
+                return
+            await asyncio.sleep(0.1)
+
+
+class Language(BaseHandler):
+    """`/hub/lang?set=zh_Hant_HK`: keeps the choice and goes back. `to=portal` goes on to the portal's own switch."""
+
+    def get(self) -> None:
+        chosen = self.get_argument("set", "")
+        if chosen not in locale.LANGUAGES:
+            raise Refusal(400, _("There is no such language"), _("Choose one of the languages offered."))
+        web_settings = self.authenticator.portal.web
+        options: dict[str, Any] = {"path": "/", "samesite": "Lax"}
+        if urlsplit(web_settings.url).scheme == "https":
+            options["secure"] = True
+        if domain := locale.cookie_domain(web_settings.url):
+            options["domain"] = domain
+        self.set_cookie(locale.COOKIE, chosen, expires_days=locale.COOKIE_DAYS, **options)
+        if self.get_argument("to", "") == "portal":
+            portal = web_settings.service_origin("portal")
+            self.redirect(f"{portal}/services/portal/?" + urlencode({"lang": chosen}))
+        else:
+            self.redirect(_back(self.request.headers.get("Referer", ""), web_settings.url))
+
+
+def _back(referer: str, own: str) -> str:
+    """The page of ours that the request came from; home if it is not ours or only passed through."""
+    parts = urlsplit(referer)
+    ours = f"{parts.scheme}://{parts.netloc}" == own and parts.path.startswith("/hub/")
+    if not ours or parts.path.startswith(("/hub/lang", "/hub/oauth", "/hub/api", "/hub/stop")):
+        return "/hub/home"
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+class SignedOut(BaseHandler):
+    """Where the provider's sign-out returns to."""
+
+    async def get(self) -> None:
+        self.finish(await self.render_template("logout.html", asking=False))
