@@ -1,0 +1,60 @@
+"""Slurm's reason for a wait as one plain sentence with a next step, in the reader's language. Pure.
+
+A reason that is not in the table is shown as Slurm wrote it.
+"""
+
+from __future__ import annotations
+
+from portal.locale import translator
+from portal.policy import N_
+
+WHOLE_GRANT = N_(
+    "The grant has too little left for this job at its full length. Ask for a shorter time, or a top-up."
+)
+TOO_MANY = N_("As many jobs as the grant allows at once are running. It starts when one of them ends.")
+BLOCKED = N_("The grant cannot start jobs at present. Its page on the portal says why.")
+NODES = N_("The nodes it asked for are being repaired or are switched off. Ask for another size, or wait.")
+
+REASONS = {
+    "Priority": N_("Other jobs are ahead in the queue. It starts when its turn comes."),
+    "Resources": N_("It is next, and waits for enough free nodes."),
+    "Dependency": N_("It waits for another job, as was asked when it was submitted."),
+    "DependencyNeverSatisfied": N_("The job it waits for has failed, so it never starts. Cancel it."),
+    "BeginTime": N_("It was asked to start later, and its time has not come."),
+    "JobHeldUser": N_("It is held by its owner. Release it to let it start."),
+    "JobHeldAdmin": N_("It is held by an operator. Ask the operators what is needed."),
+    "Reservation": N_("It waits for its reservation to begin."),
+    "ReqNodeNotAvail": NODES,
+    "Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions": NODES,
+    "PartitionDown": N_("The partition is closed for new work. It starts when it opens again."),
+    "PartitionInactive": N_("The partition is closed for new work. It starts when it opens again."),
+    "PartitionNodeLimit": N_("It asks for more nodes than the partition gives one job. Ask for fewer."),
+    "PartitionTimeLimit": N_("It asks for more time than the partition gives. Ask for a shorter time."),
+    "QOSGrpBillingMinutes": WHOLE_GRANT,
+    "QOSGrpBillingRunMinutes": WHOLE_GRANT,
+    "AssocGrpBillingMinutes": WHOLE_GRANT,
+    "AssocGrpGRESMinutes": WHOLE_GRANT,
+    "QOSGrpJobsLimit": BLOCKED,
+    "QOSGrpSubmitJobsLimit": BLOCKED,
+    "AssocMaxSubmitJobLimit": BLOCKED,
+    "QOSMaxJobsPerUserLimit": TOO_MANY,
+    "QOSMaxGRESPerUser": TOO_MANY,
+    "QOSMaxWallDurationPerJobLimit": N_("It would run past the end of the grant. Ask for a shorter time."),
+    "AssociationJobLimit": TOO_MANY,
+    "InvalidAccount": N_(
+        "The account is not one that Slurm knows. Cancel it and submit it under a grant of yours."
+    ),
+    "InvalidQOS": N_("The QOS is not one that Slurm knows. Cancel it and submit it under a grant of yours."),
+    "BadConstraints": N_("No node has what it asks for. Cancel it and ask for less."),
+    "NodeDown": NODES,
+    "launch_failed_requeued_held": N_(
+        "It could not be launched, and is held. Ask the operators to look at it."
+    ),
+    "Cleaning": N_("It is being cleaned up and starts again soon."),
+}
+
+
+def explain(reason: str, language: str) -> str:
+    """The sentence for a reason such as `Priority`; the reason itself where there is none."""
+    sentence = REASONS.get(reason.split(",", 1)[0].strip()) or REASONS.get(reason)
+    return translator(language).gettext(sentence) if sentence else reason
