@@ -103,6 +103,12 @@ class Spawn(SpawnHandler):
     def _get_user_options(self, query_options: dict[str, Any]) -> dict[str, Any]:
         return {}
 
+    def _get_pending_url(self, user: Any, server_name: str) -> str:
+        """Without the query of the form's address, which holds its one-time token."""
+        path = f"/hub/spawn-pending/{user.escaped_name}" + (f"/{server_name}" if server_name else "")
+        wanted = self.get_argument("next", "")
+        return path + ("?" + urlencode({"next": wanted}) if wanted else "")
+
     async def _wrap_spawn_single_user(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.method in SAFE:
             raise web.HTTPError(405)
