@@ -117,8 +117,8 @@ def serve(sock: socket.socket) -> NoReturn:
         sock.listen(128)
         return [sock]
 
-    jupyter_server.serverapp.bind_sockets = lambda *_: []
-    tornado.tcpserver.bind_sockets = ours
+    jupyter_server.serverapp.bind_sockets = lambda *_: []  # type: ignore[attr-defined]
+    tornado.tcpserver.bind_sockets = ours  # type: ignore[attr-defined]
     from jupyterhub.singleuser import main
 
     sys.argv = ["jupyterhub-singleuser", *SERVER_ARGUMENTS]
