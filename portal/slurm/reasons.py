@@ -1,7 +1,6 @@
-"""Why a job waits: Slurm's reason, said in one plain sentence with a next step where there is one.
+"""Slurm's reason for a wait as one plain sentence with a next step, in the reader's language. Pure.
 
-The sentences are message ids of the catalogues, and speak to any reader of the queue, not only to the job's owner. A
-reason that is not known here is shown as Slurm wrote it.
+A reason that is not in the table is shown as Slurm wrote it.
 """
 
 from __future__ import annotations
@@ -9,80 +8,78 @@ from __future__ import annotations
 from portal.locale import translator
 from portal.policy import N_
 
-_SENTENCES = {
-    "Priority": N_("Other jobs are ahead of this one in the queue; it moves up by itself."),
-    "Resources": N_("This job is next: it starts as soon as enough of the machine is free."),
-    "BeginTime": N_(
-        "This job waits for its start time; one that was sent back to the queue waits two minutes."
+WHOLE_GRANT = N_(
+    "The grant has too little left for this job at its full length. Ask for a shorter time, or a top-up."
+)
+TOO_MANY = N_("As many jobs as the grant allows at once are running. It starts when one of them ends.")
+TOO_MUCH = N_(
+    "It asks for more than one person may use of the grant at once. It starts later, or ask for less."
+)
+BLOCKED = N_("The grant cannot start jobs at present. Its page on the portal says why.")
+NODES = N_("The nodes it asked for are being repaired or are switched off. Ask for another size, or wait.")
+
+NOT_YET = N_("Slurm has not looked at this job yet.")
+
+REASONS = {
+    "Priority": N_("Other jobs are ahead in the queue. It starts when its turn comes."),
+    "Resources": N_("It is next, and waits for enough free nodes."),
+    "Dependency": N_("It waits for another job, as was asked when it was submitted."),
+    "DependencyNeverSatisfied": N_("The job it waits for has failed, so it never starts. Cancel it."),
+    "BeginTime": N_("It was asked to start later, and its time has not come."),
+    "JobHeldUser": N_("It is held by its owner. Release it to let it start."),
+    "JobHeldAdmin": N_("It is held by an operator. Ask the operators what is needed."),
+    "Reservation": N_("It waits for its reservation to begin."),
+    "ReqNodeNotAvail": NODES,
+    "Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions": NODES,
+    "PartitionDown": N_("The partition is closed for new work. It starts when it opens again."),
+    "PartitionInactive": N_("The partition is closed for new work. It starts when it opens again."),
+    "PartitionNodeLimit": N_("It asks for more nodes than the partition gives one job. Ask for fewer."),
+    "PartitionTimeLimit": N_("It asks for more time than the partition gives. Ask for a shorter time."),
+    "QOSGrpBillingMinutes": WHOLE_GRANT,
+    "QOSGrpBillingRunMinutes": WHOLE_GRANT,
+    "AssocGrpBillingMinutes": WHOLE_GRANT,
+    "AssocGrpGRESMinutes": WHOLE_GRANT,
+    "QOSGrpJobsLimit": BLOCKED,
+    "QOSGrpSubmitJobsLimit": BLOCKED,
+    "AssocMaxSubmitJobLimit": BLOCKED,
+    "QOSMaxJobsPerUserLimit": TOO_MANY,
+    "QOSMaxGRESPerUser": TOO_MANY,
+    "QOSMaxWallDurationPerJobLimit": N_("It would run past the end of the grant. Ask for a shorter time."),
+    "AssociationJobLimit": TOO_MANY,
+    "InvalidAccount": N_(
+        "The account is not one that Slurm knows. Cancel it and submit it under a grant of yours."
     ),
-    "Dependency": N_("This job waits for another job to finish."),
-    "DependencyNeverSatisfied": N_(
-        "This job waits for another job that can no longer do what it waits for: cancel it and submit it again."
-    ),
-    "JobHeldUser": N_("Its owner put this job on hold: it runs once it is released."),
-    "JobHeldAdmin": N_("The operators put this job on hold and can say why."),
-    "JobArrayTaskLimit": N_("As many tasks of this array run as it allows itself; the next one follows."),
-    "Licenses": N_("This job waits for a software licence to become free."),
-    "NodeDown": N_("A node that this job needs is down; the operators have to bring it back."),
-    "ReqNodeNotAvail": N_(
-        "A node that this job names is in use, reserved or down: name none to start sooner."
-    ),
-    "PartitionDown": N_("This part of the machine is closed for now; the job starts when it opens again."),
-    "PartitionInactive": N_(
-        "This part of the machine is closed for now; the job starts when it opens again."
-    ),
-    "PartitionNodeLimit": N_(
-        "This job asks for more nodes than this part of the machine may give: ask for fewer."
-    ),
-    "PartitionTimeLimit": N_(
-        "This job asks for more time than this part of the machine allows: ask for less."
-    ),
-    "BadConstraints": N_("No node is like what this job asks for: cancel it and ask for something else."),
-    "InvalidAccount": N_("The grant of this job no longer exists in Slurm: choose another grant."),
-    "InvalidQOS": N_("The grant of this job no longer exists in Slurm: choose another grant."),
-    "Reservation": N_("This job waits for its reservation to begin."),
-    "Cleaning": N_("This job is being put back into the queue."),
-    "Prolog": N_("The nodes are being prepared; the job starts in a moment."),
-    "JobLaunchFailure": N_(
-        "This job could not be started on its node: submit it again, or ask the operators."
-    ),
+    "InvalidQOS": N_("The QOS is not one that Slurm knows. Cancel it and submit it under a grant of yours."),
+    "BadConstraints": N_("No node has what it asks for. Cancel it and ask for less."),
+    "NodeDown": NODES,
     "launch_failed_requeued_held": N_(
-        "This job could not be started on its node and is on hold: ask the operators."
+        "It could not be launched, and is held. Ask the operators to look at it."
     ),
-    "SystemFailure": N_("Something in Slurm failed; the operators have to look at it."),
-    "WaitingForScheduling": N_("Slurm has not looked at this job yet."),
-    "None": N_("Slurm has not looked at this job yet."),
-    "": N_("Slurm has not looked at this job yet."),
-    "QOSGrpBillingMinutes": N_(
-        "What is left of the grant does not cover this job at its full time, with the jobs that run: ask for less"
-        " time or a smaller size, or for a top-up."
+    "JobLaunchFailure": N_("It could not be launched. Submit it again, or ask the operators to look at it."),
+    "JobArrayTaskLimit": N_(
+        "As many tasks of its array run as the array allows itself. The next one follows."
     ),
-    "QOSGrpJobsLimit": N_("The grant is suspended, not yet begun or ended: this job cannot start on it."),
-    "QOSGrpSubmitJobsLimit": N_("The grant takes no more jobs now: it is used up, suspended or ended."),
-    "QOSMaxWallDurationPerJobLimit": N_("This job asks for more time than the grant allows: ask for less."),
-    "AssocMaxSubmitJobLimit": N_(
-        "This person may not start jobs on the grant now; its holder can change that."
-    ),
+    "Licenses": N_("It waits for a software licence to become free."),
+    "Prolog": N_("Its nodes are being prepared. It starts in a moment."),
+    "SystemFailure": N_("Something in Slurm failed. The operators have to look at it."),
+    "None": NOT_YET,
+    "": NOT_YET,
+    "WaitingForScheduling": NOT_YET,
+    "Cleaning": N_("It is being cleaned up and starts again soon."),
 }
 
-_FAMILIES = {
-    "Nodes_required_for_job_are_DOWN": _SENTENCES["NodeDown"],
-    "ReqNodeNotAvail": _SENTENCES["ReqNodeNotAvail"],
-    "QOSGrp": N_("The grant has as much in use as it may have at one time; this job follows."),
-    "QOSMax": N_(
-        "This job asks for more than one person may use of the grant at one time: it follows later, or must be made smaller."
-    ),
-    "AssocGrp": N_("The grant has as much in use as it may have at one time; this job follows."),
-    "AssocMax": N_(
-        "This job asks for more than one person may use of the grant at one time: it follows later, or must be made smaller."
-    ),
+FAMILIES = {
+    "Nodes_required_for_job_are_DOWN": NODES,
+    "QOSGrp": TOO_MANY,
+    "QOSMax": TOO_MUCH,
+    "AssocGrp": TOO_MANY,
+    "AssocMax": TOO_MUCH,
 }
-"""Reasons by their beginning: Slurm puts the resource, or the names of nodes, behind it."""
+"""Reasons by their beginning, where Slurm puts the resource or the names of nodes behind it."""
 
 
-def sentence(reason: str, language: str) -> str:
-    """Why a job waits, in the language of the reader. reason: as `LiveJob.reason` has it."""
-    known = _SENTENCES.get(reason) or next(
-        (text for start, text in _FAMILIES.items() if reason.startswith(start)), None
-    )
-    return translator(language).gettext(known) if known else reason
+def explain(reason: str, language: str) -> str:
+    """The sentence for a reason such as `Priority`; the reason itself where there is none."""
+    sentence = REASONS.get(reason.split(",", 1)[0].strip()) or REASONS.get(reason)
+    sentence = sentence or next((text for start, text in FAMILIES.items() if reason.startswith(start)), None)
+    return translator(language).gettext(sentence) if sentence else reason
