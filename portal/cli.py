@@ -27,7 +27,7 @@ def _settings() -> Settings:
 
 def _log() -> None:
     """Structured logs: one JSON object a line on stderr, ours and the libraries'."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

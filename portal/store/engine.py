@@ -16,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 WRITER = 0x4149_5343  # any constant: the advisory lock's number
@@ -83,3 +84,19 @@ def check_migrated(engine: Engine) -> None:
     """Raise StoreError unless `portal migrate` has run."""
     if not inspect(engine).has_table("alembic_version"):
         raise StoreError(f"{engine.url.render_as_string()} has no tables yet: run `portal migrate`")
+
+
+def describe(engine: Engine) -> str:
+    """One line on the database: where it is and which version its tables have.
+
+    Raises:
+        StoreError: it cannot be opened, or nobody migrated it.
+    """
+    where = engine.url.render_as_string()
+    try:
+        check_migrated(engine)
+        with engine.connect() as connection:
+            version = connection.scalar(text("select version_num from alembic_version"))
+    except SQLAlchemyError as error:
+        raise StoreError(f"{where} cannot be opened: {str(error).splitlines()[0]}") from None
+    return f"{where}, tables of version {version}"
