@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from portal.hub import port_callback
 from portal.hub.authenticator import PortalAuthenticator
 from portal.hub.language import PortalPages
 from portal.settings import Settings
@@ -18,9 +19,6 @@ __all__ = ["configure"]
 
 WORKDAY_SECONDS = 8 * 3600
 """Browser sign-ins and personal tokens live this long at most; a server's own token as long as its job."""
-QUEUE_SECONDS = 7 * 24 * 3600
-"""How long a session may wait in Slurm's queue before the hub gives up on it."""
-HTTP_SECONDS = 120
 REFRESH_SECONDS = 3600
 CONNECTIONS = 400
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,7 +34,7 @@ def configure(c: Any, settings: Settings) -> None:
     _secrets(c, settings)
     _services(c, settings)
     _sign_in(c, settings)
-    _sessions(c)
+    _sessions(c, settings)
     _pages(c, settings)
 
 
@@ -126,14 +124,15 @@ def _sign_in(c: Any, settings: Settings) -> None:
     auth.refresh_pre_spawn = False
 
 
-def _sessions(c: Any) -> None:
+def _sessions(c: Any, settings: Settings) -> None:
     hub = c.JupyterHub
+    # named, not imported: spawners may use portal, never the reverse. Time limits are each kind's own
     hub.spawner_class = "spawners.kinds.KindsSpawner"
+    c.PortalSlurmSpawner.portal_settings = settings
+    port_callback.install()
     hub.allow_named_servers = False
     # people waiting in Slurm's queue would count against this limit; the spawner throttles its own submissions
     hub.concurrent_spawn_limit = 0
-    c.Spawner.start_timeout = QUEUE_SECONDS
-    c.Spawner.http_timeout = HTTP_SECONDS
     c.Spawner.consecutive_failure_limit = 0
 
 
@@ -141,7 +140,11 @@ def _pages(c: Any, settings: Settings) -> None:
     hub = c.JupyterHub
     hub.template_paths = [str(TEMPLATES)]
     hub.jinja_environment_options = {"extensions": [PortalPages]}
-    hub.template_vars = {"site": settings.site, "web": settings.web}
+    hub.template_vars = {
+        "site": settings.site,
+        "web": settings.web,
+        "shared_account": settings.slurm.accounts == "shared",
+    }
     hub.authenticate_prometheus = True
     hub.log_format = "%(asctime)s.%(msecs)03dZ %(levelname)s hub %(name)s %(message)s"
     hub.tornado_settings = {

@@ -18,9 +18,11 @@ from portal import locale, look
 from portal.hub import language
 from portal.hub.language import gettext as _
 from portal.hub.refusal import Refusal
+from portal.settings import Web
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 CANCEL_SECONDS = 5.0
+PORTAL = "/services/portal/"
 
 
 def handlers() -> list[tuple[Any, ...]]:
@@ -89,12 +91,14 @@ class Home(HomeHandler):
         if not watch.up:
             await super().get()
             return
-        settings = self.authenticator.portal
-        address = f"{settings.web.service_origin('portal')}/services/portal/"
+        web_settings = self.authenticator.portal.web
         chosen = self.get_cookie(locale.COOKIE)
-        if chosen in locale.LANGUAGES and locale.cookie_domain(settings.web.url) is None:
-            address += "?" + urlencode({"lang": chosen})  # the cookie does not reach the portal's host
-        self.redirect(address)
+        if chosen in locale.LANGUAGES and locale.cookie_domain(web_settings.url) is None:
+            self.redirect(
+                _portal_language(web_settings, chosen)
+            )  # our cookie does not reach the portal's host
+        else:
+            self.redirect(f"{web_settings.service_origin('portal')}{PORTAL}")
 
 
 class Spawn(SpawnHandler):
@@ -153,7 +157,10 @@ class Stop(BaseHandler):
 
 
 class Language(BaseHandler):
-    """`/hub/lang?set=zh_Hant_HK`: keeps the choice and goes back. `to=portal` goes on to the portal's own switch."""
+    """`/hub/lang?set=zh_Hant_HK`: keeps the choice and goes back to where it was made.
+
+    From the portal: `to=portal`, and `back` for the path there, so that both hosts keep the same choice.
+    """
 
     def get(self) -> None:
         chosen = self.get_argument("set", "")
@@ -166,11 +173,16 @@ class Language(BaseHandler):
         if domain := locale.cookie_domain(web_settings.url):
             options["domain"] = domain
         self.set_cookie(locale.COOKIE, chosen, expires_days=locale.COOKIE_DAYS, **options)
-        if self.get_argument("to", "") == "portal":
-            portal = web_settings.service_origin("portal")
-            self.redirect(f"{portal}/services/portal/?" + urlencode({"lang": chosen}))
+        if self.get_argument("to", "") == "portal" and self.authenticator.watch.up:
+            self.redirect(_portal_language(web_settings, chosen, self.get_argument("back", "")))
         else:
             self.redirect(_back(self.request.headers.get("Referer", ""), web_settings.url))
+
+
+def _portal_language(web_settings: Web, chosen: str, back: str = "") -> str:
+    """The portal's own switch; it checks `back` itself."""
+    query = {"set": chosen} | ({"back": back} if back else {})
+    return f"{web_settings.service_origin('portal')}{PORTAL}language?{urlencode(query)}"
 
 
 def _back(referer: str, own: str) -> str:
