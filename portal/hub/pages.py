@@ -189,6 +189,7 @@ def _back(referer: str, own: str) -> str:
     """The page of ours that the request came from; home if it is not ours or only passed through."""
     parts = urlsplit(referer)
     ours = f"{parts.scheme}://{parts.netloc}" == own and parts.path.startswith("/hub/")
+    ours = ours and ".." not in parts.path
     if not ours or parts.path.startswith(("/hub/lang", "/hub/oauth", "/hub/api", "/hub/stop")):
         return "/hub/home"
     return parts.path + (f"?{parts.query}" if parts.query else "")
