@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 SESSION_NAME = "aisc-"
 """A job of ours is named `aisc-<session id>`."""
@@ -384,10 +384,10 @@ class Client:
         return await self._get("/internal/health", dict[str, Any])
 
     async def _get(self, path: str, kind: type[W], **query: str) -> W:
-        return TypeAdapter(kind).validate_json((await self._call("GET", path, query=query)).content)
+        return _read(await self._call("GET", path, query=query), kind)
 
     async def _post(self, path: str, body: object, kind: type[W]) -> W:
-        return TypeAdapter(kind).validate_json((await self._call("POST", path, body)).content)
+        return _read(await self._call("POST", path, body), kind)
 
     async def _call(
         self, method: str, path: str, body: object = None, query: dict[str, str] | None = None
@@ -404,6 +404,13 @@ class Client:
         if 400 <= response.status_code < 500:
             raise _refusal(response)
         raise Unreachable(f"the portal answers {response.status_code}")
+
+
+def _read(response: httpx.Response, kind: type[W]) -> W:
+    try:
+        return TypeAdapter(kind).validate_json(response.content)
+    except ValidationError as error:
+        raise Unreachable(f"the portal answers nonsense: {error.error_count()} faults") from None
 
 
 def _refusal(response: httpx.Response) -> Refused:
