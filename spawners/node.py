@@ -25,6 +25,7 @@ SERVER_ARGUMENTS = (
     "--LabApp.extension_manager=readonly",
     "--ServerApp.log_level=WARN",
 )
+PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 STEERING = ("PYTHON", "LD_", "JUPYTER_", "IPYTHON", "BASH_ENV", "ENV")
 """Variables of these names would change how the server starts; whatever set them on this node, it does not get them."""
 
@@ -89,14 +90,13 @@ def service_url(template: str, address: str, port: int) -> str:
 
 
 def clean(environ: dict[str, str]) -> dict[str, str]:
-    """The variables of the server and its kernels: what the hub exported and Slurm adds, and a PATH of our own."""
+    """The variables of the server: what the hub exported and Slurm adds, and no program in reach (see `serve`)."""
     kept = {
         name: value
         for name, value in environ.items()
         if not name.startswith(STEERING) or name.startswith("JUPYTERHUB_")
     }
-    folder = os.path.dirname(environ["AISC_PYTHON"])  # noqa: PTH120 - pathlib would cost a tenth of the start
-    kept["PATH"] = f"{folder}:/usr/local/bin:/usr/bin:/bin"
+    kept["PATH"] = "/nonexistent"
     kept.setdefault("LANG", "C.UTF-8")
     return kept
 
@@ -113,6 +113,8 @@ def serve(sock: socket.socket) -> NoReturn:
     import tornado.tcpserver
 
     def ours(*_: object, **__: object) -> list[socket.socket]:
+        # Only now, for kernels and terminals: with a `node` in reach JupyterLab would run it at every start.
+        os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{PROGRAMS}"  # noqa: PTH120
         sock.setblocking(False)
         sock.listen(128)
         return [sock]

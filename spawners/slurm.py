@@ -35,12 +35,12 @@ from traitlets import Bool, Float, Instance, Integer, Unicode, default
 from portal.client import Admitted, Client, JobReport, Refused, SessionRequest, Unreachable
 from portal.locale import ENGLISH, translator
 from portal.settings import Settings
+from portal.slurm import reasons
 from portal.slurm.commands import Slurm, SlurmError
 from spawners import form, options, submission
 from spawners.queue import Phase, Queue, Row, Watch
 from spawners.reports import Background, cancel
 from spawners.resume import resume
-from spawners.waiting import sentence
 
 # Importing batchspawner installs a handler by which any notebook runs commands on the hub (R1).
 # `portal.hub.port_callback` has ours.
@@ -51,6 +51,8 @@ ANSWER_SECONDS = 2.0
 POLL_SECONDS = 2.0
 """How long a poll waits for Slurm before it says that nothing is known."""
 STOP_SECONDS = 15.0
+SUBMISSIONS = 8
+"""How many sbatch run at once; a class that presses Start together must not bury Slurm or the hub."""
 PERSON = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 REASON = re.compile(r"[a-z][a-z_-]{0,30}")
 LOG_TAIL = 1500
@@ -81,6 +83,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
     _queues: ClassVar[dict[Path, Queue]] = {}
     _clients: ClassVar[dict[str, Client]] = {}
     _background: ClassVar[Background] = Background(logging.getLogger("spawners"))
+    _gate: ClassVar[asyncio.Semaphore] = asyncio.Semaphore(SUBMISSIONS)
     _portal_away_since: ClassVar[float | None] = None
 
     def __init__(self, **kwargs: Any) -> None:
@@ -287,7 +290,8 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
     async def _sbatch(self, arguments: list[str], variables: dict[str, str]) -> None:
         name = submission.job_name(self.session)
         try:
-            printed = await self.slurm.sbatch(arguments, submission.SCRIPT, variables)
+            async with self._gate:
+                printed = await self.slurm.sbatch(arguments, submission.SCRIPT, variables)
         except SlurmError as error:
             self.log.error("Job %s was not submitted: %s", name, error)
             # Slurm may have taken the job in and only the answer was lost.
@@ -599,7 +603,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
         if self._row is None:
             return 20, self._("Your session is in the queue.")
         if self._row.phase is Phase.WAITING:
-            return 30, sentence(self._row.reason, self.language)
+            return 30, reasons.explain(self._row.reason, self.language)
         return 50, self._("Node %s is starting your session.") % self._row.node
 
     # what the portal learns

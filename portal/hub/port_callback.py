@@ -25,7 +25,7 @@ class Waiting(Protocol):
     def take_port(self, port: int) -> bool: ...
 
 
-class PortHandler(APIHandler):  # type: ignore[misc]
+class PortHandler(APIHandler):
     """POST exactly `{"port": n}` with the server's own token: 201. Anything else: 400, 403 or 409, and no effect."""
 
     def check_xsrf_cookie(self) -> None:
