@@ -16,8 +16,14 @@ class Step:
 
 
 class Refusal(web.HTTPError):
-    """Shown by `error.html`. All words are for the person who reads them."""
+    """Shown by `error.html`. All words are for the person who reads them.
+
+    It has no log message, because Tornado would log it with the whole address, which can hold a code of sign-in.
+    """
 
     def __init__(self, status: int, title: str, why: str, step: Step | None = None) -> None:
-        super().__init__(status, "%s", title)
+        super().__init__(status)
         self.title, self.why, self.step = title, why, step
+
+    def __str__(self) -> str:
+        return f"{self.status_code} {self.title}"
