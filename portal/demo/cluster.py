@@ -10,6 +10,7 @@ import argparse
 import os
 import pwd
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portal.demo import isolation
+from portal.demo import homes, isolation
 from portal.demo.supervision import Program, SupervisionError, accepts, answers
 from portal.settings import Offer
 from portal.sizes import Partition
@@ -25,10 +26,6 @@ from portal.sizes import Partition
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NODES = {"gpu": 4, "cpu": 2}
 """How many nodes the demonstration has of each partition; one of any other."""
-
-DAEMONS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd")
-LONGEST_HOME = 60
-"""Characters. Slurm puts sockets a few levels below, and a socket's path holds no more than 107."""
 
 
 class ClusterError(Exception):
@@ -105,13 +102,7 @@ class Layout:
 
 def prepare(layout: Layout) -> None:
     """Write every file the daemons read, as the user that will run them. Safe to repeat; keys and state are kept."""
-    if len(str(layout.home)) > LONGEST_HOME:
-        raise ClusterError(
-            f"The folder {layout.home} has too long a name for Slurm's sockets: set PORTAL_HOME to one of at most"
-            f" {LONGEST_HOME} characters."
-        )
     folder = layout.folder
-    layout.home.mkdir(mode=0o755, exist_ok=True)
     for name, mode in (
         ("", 0o755),
         ("munge", 0o755),
@@ -130,8 +121,13 @@ def prepare(layout: Layout) -> None:
     _make_database(layout)
 
 
-def programs(layout: Layout) -> list[Program]:
-    """The daemons in the order they need each other."""
+def waves(layout: Layout) -> list[list[Program]]:
+    """The daemons in the order they need each other; those of one wave start together."""
+    munged, mariadbd, slurmdbd, slurmctld, *nodes = _programs(layout)
+    return [[munged, mariadbd], [slurmdbd], [slurmctld], nodes]
+
+
+def _programs(layout: Layout) -> list[Program]:
     folder, user = layout.folder, layout.user
     environment = {**layout.environment, "MYSQL_UNIX_PORT": str(layout.database_socket)}
     munge = folder / "munge"
@@ -347,6 +343,7 @@ def _make_database(layout: Layout) -> None:
     if (data / "mysql").is_dir() and not (layout.folder / "db.unfinished").exists():
         return
     (layout.folder / "db.unfinished").touch()
+    shutil.rmtree(data, ignore_errors=True)
     made = subprocess.run(
         [
             *("/usr/bin/mariadb-install-db", "--no-defaults", f"--datadir={data}", f"--user={layout.user}"),
@@ -457,14 +454,16 @@ def open_partitions(layout: Layout) -> None:
 class Cluster:
     """A bare cluster for tests and experiments: `start`, then Slurm commands with `env`, then `stop`.
 
-    As root the daemons and jobs run as the system user of the demonstration, unless `user` says otherwise.
+    As root the daemons and jobs run as the system user of the demonstration, unless `user` says otherwise. python: of
+    the environment to run from, which that user must be able to read.
     """
 
-    def __init__(self, home: Path, base: int, user: str = "") -> None:
+    def __init__(self, home: Path, base: int, user: str = "", python: Path = Path(sys.executable)) -> None:
         if os.getuid() == 0 and not user:
             user = isolation.system_user(home).pw_name
         self.layout = Layout(home, base, Offer().partitions, user=user or current_user())
         self.home, self.conf, self.env = home, self.layout.conf, self.layout.environment
+        self._python = python
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, limit: float = 120) -> None:
@@ -475,7 +474,7 @@ class Cluster:
         """
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "portal.demo.cluster", "up", "--home", str(self.home)),
+                *(str(self._python), "-m", "portal.demo.cluster", "up", "--home", str(self.home)),
                 *("--port", str(self.layout.base), "--user", self.layout.user),
             ],
             stdout=subprocess.PIPE,
@@ -483,6 +482,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            cwd="/",  # where no other copy of this package can be taken for the installed one
         )
         assert self._process.stdout
         said = []
@@ -536,7 +536,7 @@ def main() -> int:
         isolation.call_ourselves_localhost()
         if os.getuid() == 0:
             account = pwd.getpwnam(given.user) if given.user else isolation.system_user(home)
-            home.mkdir(parents=True, exist_ok=True)
+            homes.make(home)
             os.chown(home, account.pw_uid, account.pw_gid)
             isolation.become(account)
             isolation.die_with_parent()
@@ -544,13 +544,19 @@ def main() -> int:
         plan = lifecycle.Plan(
             layout,
             lambda: prepare(layout),
-            programs(layout),
+            waves(layout),
             layout.environment,
             welcome=lambda: f"export SLURM_CONF={layout.conf}\nready",
             retry=" ".join(sys.argv),
         )
         return lifecycle.up(plan, say)
-    except (isolation.IsolationError, lifecycle.LifecycleError, ClusterError, SupervisionError) as error:
+    except (
+        isolation.IsolationError,
+        lifecycle.LifecycleError,
+        homes.HomeError,
+        ClusterError,
+        SupervisionError,
+    ) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -6,19 +6,16 @@ no process, port or socket left. Knows the private Slurm, because its jobs must 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
-from portal.demo import cluster, power_cut, processes
+from portal.demo import cluster, homes, power_cut, processes
 from portal.demo.cluster import Layout
 from portal.demo.supervision import Program, Supervisor
 
@@ -38,13 +35,13 @@ class _Stop(BaseException):
 class Plan:
     """What is to run in one home folder.
 
-    prepare: write what the programs read. programs: in the order they need each other, the cluster's first.
-    unbooked: how many ended jobs have no charge yet; None when nobody can tell.
+    prepare: write what the programs read. waves: programs in the order they need each other, the cluster's first; those
+    of one wave start together. unbooked: how many ended jobs have no charge yet; None when nobody can tell.
     """
 
     layout: Layout
     prepare: Callable[[], None]
-    programs: Sequence[Program]
+    waves: Sequence[Sequence[Program]]
     environment: Mapping[str, str] = field(default_factory=dict)
     unbooked: Callable[[], int | None] = lambda: None
     welcome: Callable[[], str] = lambda: ""
@@ -53,6 +50,10 @@ class Plan:
     @property
     def home(self) -> Path:
         return self.layout.home
+
+    @property
+    def programs(self) -> list[Program]:
+        return [program for wave in self.waves for program in wave]
 
 
 class Progress:
@@ -69,47 +70,6 @@ class Progress:
             return  # the terminal is gone; stopping goes on
 
 
-@contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """Hold the home folder for this process alone; the lock dies with the process.
-
-    Raises:
-        LifecycleError: another process holds it.
-    """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise LifecycleError(
-            f"The folder {home} cannot be used ({error.strerror}); set PORTAL_HOME to a folder of yours."
-        ) from None
-    with os.fdopen(descriptor, "r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LifecycleError(
-                f"It already runs in {home} (process {lock.read().strip() or '?'}): stop that one first, or set"
-                f" PORTAL_HOME to another folder and PORTAL_PORT to another port."
-            ) from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield
-
-
-def running(home: Path) -> bool:
-    """Whether a foreground process holds this home folder."""
-    try:
-        with (home / "lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def up(plan: Plan, say: Callable[[str], None]) -> int:
     """Start everything, stay until asked to end, stop everything. Returns the exit status.
 
@@ -117,7 +77,8 @@ def up(plan: Plan, say: Callable[[str], None]) -> int:
         LifecycleError, ClusterError, SupervisionError: with one sentence; what was started is stopped again.
     """
     _on_signals(_raise_stop)
-    with locked(plan.home):
+    homes.make(plan.home)
+    with homes.locked(plan.home):
         supervisor = Supervisor(plan.home)
         try:
             _start(plan, supervisor, say)
@@ -136,31 +97,19 @@ def _start(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> No
     cut = power_cut.last_seen_alive(plan.home)
     processes.end(plan.home)
     _check_ports(plan)
-    say("writing settings, keys and the configuration of Slurm")
+    say("writing settings, keys and configuration")
     plan.prepare()
     supervisor.open(plan.programs, plan.environment)
-    power_cut.mark_running(plan.home)
-    nodes = set(plan.layout.all_nodes)
-    daemons = [program for program in plan.programs if program.name not in nodes]
-    for program in daemons:
-        if program.name == "slurmctld":
-            _start_together(supervisor, [p for p in plan.programs if p.name in nodes], program)
-            cluster.open_partitions(plan.layout)
-            if cut is not None:
-                power_cut.close_jobs(plan.layout, cut, say)
-            say(f"slurmctld and {len(nodes)} nodes are up")
-        else:
+    recovery = power_cut.Recovery(plan.layout, cut, say)
+    recovery.begin()
+    for wave in plan.waves:
+        for program in wave:
             supervisor.start(program)
+        for program in wave:
             supervisor.await_ready(program)
-            say(f"{program.name} is up")
-        power_cut.touch(plan.home)
-
-
-def _start_together(supervisor: Supervisor, nodes: list[Program], controller: Program) -> None:
-    for program in (controller, *nodes):
-        supervisor.start(program)
-    for program in (controller, *nodes):
-        supervisor.await_ready(program)
+        names = [program.name for program in wave]
+        recovery.after(names)
+        say(f"{', '.join(names)}: up")
 
 
 def _watch(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> int:
@@ -201,10 +150,8 @@ def _cancel_jobs(plan: Plan, supervisor: Supervisor, say: Callable[[str], None])
 def _stop(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> None:
     say("stopping")
     if supervisor.alive():
-        running = {state.name for state in supervisor.states() if state.alive}
-        for program in reversed(plan.programs):
-            if program.name in running:
-                supervisor.stop(program.name)
+        for wave in reversed(plan.waves):
+            supervisor.stop_all([program.name for program in wave])
     supervisor.close()
     processes.end(plan.home)
     for leftover in ("munge/munge.sock", "db-run/db.sock"):

@@ -30,6 +30,9 @@ RETRIES = 3
 
 LOG_BYTES = 10_000_000
 
+UNSTOPPED = ("RUNNING", "STARTING", "BACKOFF")
+"""States in which the supervisor means the process to run."""
+
 
 class SupervisionError(Exception):
     """A process did not come up. The message is one sentence with the fix."""
@@ -176,8 +179,16 @@ class Supervisor:
         self._call("startProcess", name, False)
 
     def stop(self, name: str) -> None:
-        if self.state(name).state in ("RUNNING", "STARTING", "BACKOFF"):
+        if self.state(name).state in UNSTOPPED:
             self._call("stopProcess", name, True)
+
+    def stop_all(self, names: Sequence[str]) -> None:
+        """Stop several at once and return when the last is gone."""
+        for name in names:
+            if self.state(name).state in UNSTOPPED:
+                self._call("stopProcess", name, False)
+        while any(self.state(name).state in (*UNSTOPPED, "STOPPING") for name in names):
+            time.sleep(0.1)
 
     def alive(self) -> bool:
         """Whether the supervisor that this object opened still runs."""

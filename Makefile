@@ -1,0 +1,22 @@
+# One short command per job, the same by hand and in CI.
+.PHONY: run clean test unit check help
+.DEFAULT_GOAL := help
+INSTALL := @/usr/bin/python3 -B -m portal.demo.install
+
+run: ## The whole centre on this machine, until Ctrl-C (PORTAL_HOME, PORTAL_PORT)
+	$(INSTALL) run
+
+clean: ## Remove what make run keeps
+	$(INSTALL) clean
+
+test: ## Install what the tests need, then check, unit, integration and browser tests
+	$(INSTALL) test
+
+unit: ## The quick tests: no services, seconds
+	$(INSTALL) unit
+
+check: ## Format, lint and strict types
+	$(INSTALL) check
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10

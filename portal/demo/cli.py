@@ -1,0 +1,95 @@
+"""`portal demo up|down|status|clean`: the demonstration on one machine, as `make run` uses it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portal.demo import homes, isolation, lifecycle, stack, supervision
+from portal.demo.cluster import ClusterError
+from portal.demo.homes import HomeError
+from portal.demo.isolation import IsolationError
+from portal.demo.lifecycle import LifecycleError
+from portal.demo.supervision import SupervisionError
+from portal.settings import SettingsError
+
+app = typer.Typer(no_args_is_help=True)
+
+STOP_SECONDS = 90
+
+
+def _home() -> Path:
+    return homes.chosen(Path.cwd(), dict(os.environ))
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (
+        *(ClusterError, HomeError, IsolationError, LifecycleError, SupervisionError, SettingsError),
+    ) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def up(
+    leashed: Annotated[bool, typer.Option(hidden=True, help="End when the parent process ends.")] = False,
+) -> None:
+    """Start everything in PORTAL_HOME at PORTAL_PORT, and stay until Ctrl-C."""
+    with _one_sentence():
+        isolation.call_ourselves_localhost()
+        home = _home()
+        if os.geteuid() == 0:
+            homes.make(home)
+            user = isolation.system_user(home)
+            os.chown(home, user.pw_uid, user.pw_gid)
+            isolation.become(user)
+        if leashed:
+            isolation.die_with_parent()
+        site = stack.Site(home, stack.port_from(dict(os.environ)))
+        raise typer.Exit(lifecycle.up(stack.plan(site), lifecycle.Progress()))
+
+
+@app.command()
+def down() -> None:
+    """Stop what runs in PORTAL_HOME, as Ctrl-C there would."""
+    home = _home()
+    if not homes.running(home):
+        print(f"nothing runs in {home}")
+        return
+    os.kill(int((home / "lock").read_text()), signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while homes.running(home):
+        if time.monotonic() > deadline:
+            print(f"it still runs in {home} after {STOP_SECONDS} s; see {home}/logs", file=sys.stderr)
+            raise typer.Exit(1)
+        time.sleep(0.2)
+
+
+@app.command()
+def status() -> None:
+    """Every process of PORTAL_HOME and its state; exit 1 if one is down or nothing runs."""
+    states = supervision.states(_home())
+    for state in states:
+        print(
+            f"{state.name:18} {state.state:9} {state.pid or '':>7}  {state.why if not state.alive else ''}".rstrip()
+        )
+    raise typer.Exit(0 if states and all(state.alive for state in states) else 1)
+
+
+@app.command()
+def clean() -> None:
+    """Remove PORTAL_HOME with all its state."""
+    home = _home()
+    with _one_sentence():
+        print(f"removed {home}" if homes.remove(home) else f"there is nothing at {home}")

@@ -1,0 +1,118 @@
+"""The home folder of a demonstration: whose it is, and that one process at a time uses it.
+
+Standard library alone: needed before anything is installed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FOR_ROOT = Path("/var/lib/aisc-portal")
+MARK = ".aisc-portal"
+"""A file in every home folder of ours, so that `make clean` never removes another folder."""
+
+LONGEST = 60
+"""Characters. Slurm puts sockets a few levels below, and a socket's path holds no more than 107."""
+
+
+class HomeError(Exception):
+    """The folder cannot be used. The message is one sentence with the fix."""
+
+
+def chosen(checkout: Path, environ: dict[str, str]) -> Path:
+    """PORTAL_HOME, or .run in the checkout, or for root a folder that others can reach as well."""
+    if environ.get("PORTAL_HOME"):
+        return Path(environ["PORTAL_HOME"]).absolute()
+    return FOR_ROOT if os.geteuid() == 0 else checkout.absolute() / ".run"
+
+
+def make(home: Path) -> None:
+    """Make a home folder, or accept one that is ours.
+
+    Raises:
+        HomeError: too long a name, somebody else's, or not writable.
+    """
+    if len(str(home)) > LONGEST:
+        raise HomeError(
+            f"The folder {home} has too long a name for Slurm's sockets: set PORTAL_HOME to one of at most"
+            f" {LONGEST} characters."
+        )
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if not (home / MARK).exists():
+            if any(home.iterdir()):
+                raise HomeError(
+                    f"The folder {home} holds other things: set PORTAL_HOME to a new or an empty folder."
+                )
+            (home / MARK).touch()
+    except OSError as error:
+        raise HomeError(
+            f"The folder {home} cannot be used ({error.strerror}): set PORTAL_HOME to a folder of yours."
+        ) from None
+
+
+def remove(home: Path) -> bool:
+    """Remove a home folder with all its state; False if there is none.
+
+    Raises:
+        HomeError: something runs in it, or it is not ours.
+    """
+    if not home.exists():
+        return False
+    if not (home / MARK).exists():
+        raise HomeError(
+            f"The folder {home} is not one of ours, so it stays: remove it by hand if you mean to."
+        )
+    try:
+        with locked(home):
+            shutil.rmtree(home)
+    except OSError as error:
+        raise HomeError(
+            f"{error.filename} cannot be removed ({error.strerror}): try again as its owner."
+        ) from None
+    return True
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the home folder for this process alone; the lock dies with the process.
+
+    Raises:
+        HomeError: another process holds it, or it cannot be written.
+    """
+    try:
+        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise HomeError(
+            f"The folder {home} cannot be used ({error.strerror}): set PORTAL_HOME to a folder of yours."
+        ) from None
+    with os.fdopen(descriptor, "r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HomeError(
+                f"It already runs in {home} (process {lock.read().strip() or '?'}): stop that one first, or set"
+                f" PORTAL_HOME to another folder and PORTAL_PORT to another port."
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def running(home: Path) -> bool:
+    """Whether a foreground process holds this home folder."""
+    try:
+        with (home / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,72 @@
+"""Start the proxy, and have the hub tell it its routes: after a restart it knows none, and the hub would not notice.
+
+Becomes the real Node program in the same process, so that ending the process frees the port. Secrets are read from
+their files; none is in a command line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from portal import settings as settings_module
+from portal.demo import stack
+from portal.settings import Settings
+
+RESTORE_SECONDS = 180
+"""How long the hub may take to come up; from then on its own check, every minute, does it."""
+
+
+def main() -> None:
+    settings = settings_module.load()
+    web = settings.web
+    _in_background(settings)
+    node = str(stack.node())
+    command = [
+        *(node, str(stack.proxy_program()), "--ip", "127.0.0.1", "--port", str(web.port)),
+        *("--api-ip", "127.0.0.1", "--api-port", str(web.proxy_api_port), "--host-routing"),
+        *("--error-target", f"http://127.0.0.1:{web.hub_port}/hub/error", "--log-level", "warn"),
+    ]
+    os.execve(node, command, {**os.environ, "CONFIGPROXY_AUTH_TOKEN": settings.secret("proxy.token")})
+
+
+def _in_background(settings: Settings) -> None:
+    """Restore the routes from a process that is no child of the proxy, which would not collect it."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    if os.fork():
+        os._exit(0)
+    try:
+        restore_routes(settings)
+    finally:
+        os._exit(0)
+
+
+def restore_routes(settings: Settings, limit: float = RESTORE_SECONDS) -> bool:
+    """Ask the hub to send all routes to the proxy, until it does; False if it did not within `limit` seconds."""
+    request = urllib.request.Request(
+        f"{settings.hub_api_url}/proxy",
+        method="POST",
+        headers={"Authorization": f"token {settings.secret('proxy-check.token')}"},
+    )
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        try:
+            with urllib.request.urlopen(request, timeout=10):
+                print("routes restored", file=sys.stderr, flush=True)
+                return True
+        except urllib.error.HTTPError as error:
+            print(f"the hub refuses to restore routes: {error.code}", file=sys.stderr, flush=True)
+        except OSError:
+            continue
+    return False
+
+
+if __name__ == "__main__":
+    main()
