@@ -122,7 +122,9 @@ def live_nodes(text: str, mark: str, jobs: Sequence[LiveJob] = ()) -> list[LiveN
 def finished_jobs(text: str, mark: str) -> tuple[list[FinishedJob], list[str]]:
     """The jobs that have ended, from `sacct` with `sacct_arguments(mark)`; and one line for each that makes no sense.
 
-    A job cancelled before it started has no start: it gets its end, and costs nothing. Jobs not ended are left out.
+    A job cancelled before it started has no start: it gets its end, and costs nothing. Jobs not ended are left out, and
+    so are records without an account: for some seconds after the end of a very short job slurmdbd shows it without
+    account, QOS and name, because it learns of the end before the beginning (seen on 22.05).
 
     Raises:
         TextError: it is not of that form.
@@ -130,7 +132,8 @@ def finished_jobs(text: str, mark: str) -> tuple[list[FinishedJob], list[str]]:
     jobs: list[FinishedJob] = []
     faults: list[str] = []
     for cells in _rows(text, mark, len(_SACCT_FIELDS)):
-        if cells[4] in NEVER:
+        end, account = cells[4], cells[8]
+        if end in NEVER or not account:
             continue
         try:
             jobs.append(_finished_job(cells))

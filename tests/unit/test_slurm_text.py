@@ -221,6 +221,16 @@ def test_one_senseless_record_does_not_hold_up_the_others() -> None:
     assert len(faults) == 1 and "'2'" in faults[0]
 
 
+def test_a_record_that_slurmdbd_has_only_half_is_left_for_later() -> None:
+    """A job of one second is shown for a while without account, QOS and name; booked so, it would belong to nobody."""
+    half = SACCT.replace(
+        "rootmXzgtestmXzgtestmXzgpumXzgpu01mXzbilling=250", "rootmXzmXzmXzgpumXzgpu01mXzbilling=250"
+    )
+    jobs, faults = text.finished_jobs(half, MARK)
+
+    assert ([job.id for job in jobs], faults) == ([4, 6], [])
+
+
 def test_sdiag_tells_the_queue_to_slurmdbd() -> None:
     """It is the third of three similar lines."""
     sdiag = "Agent queue size:     3\nAgent count:          0\nDBD Agent queue size: 12\n"
