@@ -123,8 +123,8 @@ def finished_jobs(text: str, mark: str) -> tuple[list[FinishedJob], list[str]]:
     """The jobs that have ended, from `sacct` with `sacct_arguments(mark)`; and one line for each that makes no sense.
 
     A job cancelled before it started has no start: it gets its end, and costs nothing. Jobs not ended are left out, and
-    so are records without an account: for some seconds after the end of a very short job slurmdbd shows it without
-    account, QOS and name, because it learns of the end before the beginning (seen on 22.05).
+    so are records that slurmdbd has only half: for some seconds after a very short job it may know the end and not yet
+    the beginning, and shows the job without QOS and under the name `allocation` (seen on 22.05).
 
     Raises:
         TextError: it is not of that form.
@@ -132,8 +132,9 @@ def finished_jobs(text: str, mark: str) -> tuple[list[FinishedJob], list[str]]:
     jobs: list[FinishedJob] = []
     faults: list[str] = []
     for cells in _rows(text, mark, len(_SACCT_FIELDS)):
-        end, account = cells[4], cells[8]
-        if end in NEVER or not account:
+        end, account, qos, name = cells[4], cells[8], cells[9], cells[13]
+        half = not account or (name == "allocation" and qos in ("", "Unknown"))
+        if end in NEVER or half:
             continue
         try:
             jobs.append(_finished_job(cells))

@@ -222,13 +222,15 @@ def test_one_senseless_record_does_not_hold_up_the_others() -> None:
 
 
 def test_a_record_that_slurmdbd_has_only_half_is_left_for_later() -> None:
-    """A job of one second is shown for a while without account, QOS and name; booked so, it would belong to nobody."""
-    half = SACCT.replace(
-        "rootmXzgtestmXzgtestmXzgpumXzgpu01mXzbilling=250", "rootmXzmXzmXzgpumXzgpu01mXzbilling=250"
+    """A very short job is shown without QOS and name at first; booked so, its session would not be found."""
+    half = (
+        "aiscmXz2mXz1795261776mXz1795261802mXz1795261802mXz0mXzCOMPLETEDmXzrootmXzgtestmXzUnknownmXzcpumXz(unknown)"
+        "mXzbilling=10,cpu=1,mem=1000M,node=1mXzallocationmXz\n"
     )
-    jobs, faults = text.finished_jobs(half, MARK)
+    jobs, faults = text.finished_jobs(half + SACCT, MARK)
 
-    assert ([job.id for job in jobs], faults) == ([4, 6], [])
+    assert ([job.id for job in jobs], faults) == ([2, 4, 6], [])
+    assert jobs[0].name == "a|b,c;d"
 
 
 def test_sdiag_tells_the_queue_to_slurmdbd() -> None:
