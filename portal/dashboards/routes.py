@@ -18,15 +18,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jupyter_server.base.handlers import APIHandler, FileFindHandler, JupyterHandler
-from jupyter_server.services.kernels.connection.base import (
-    deserialize_binary_message,
-    deserialize_msg_from_ws_v1,
-)
+from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.handlers import KernelHandler
 from jupyterhub.singleuser.extension import JupyterHubOAuthCallbackHandler
 from jupyterlab_server.themes_handler import ThemesHandler
 from tornado import web
+from tornado.iostream import StreamClosedError
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.static_file_handler import AllowListFileHandler, MultiStaticFileHandler, TemplateStaticFileHandler
 from voila.tornado.contentshandler import VoilaContentsHandler
@@ -170,9 +168,12 @@ class Page(Ours, TornadoVoilaHandler):
         self.xsrf_token  # noqa: B018  sets the cookie, without which the page cannot say that it was left
         self.viewing = Viewer(self.current_user.username, self.language)
         viewer.set(self.viewing)
-        async for piece in self.get_generator(path=f"{name}.ipynb"):
-            self.write(piece)
-            await self.flush()
+        try:
+            async for piece in self.get_generator(path=f"{name}.ipynb"):
+                self.write(piece)
+                await self.flush()
+        except StreamClosedError:
+            return  # the reader left meanwhile; the reaper sees to the kernel
 
     def _top_level_only(self) -> None:
         """A page inside an image tag or a script of another site must not start kernels in a person's name."""
@@ -188,13 +189,6 @@ class Page(Ours, TornadoVoilaHandler):
             COOKIE, chosen, domain=domain, expires_days=COOKIE_DAYS, samesite="Lax", secure=secure
         )
         self.redirect(self.request.path)
-
-    async def flush(self, include_footers: bool = False) -> None:
-        """Send what is written; a reader who left meanwhile is no fault of ours, and the reaper sees to the kernel."""
-        try:
-            await super().flush(include_footers)
-        except web.iostream.StreamClosedError:
-            return
 
 
 class Start(Ours):
@@ -258,7 +252,7 @@ class ReadOnly(ZMQChannelsWebsocketConnection):
     def handle_incoming_message(self, incoming_msg: Any) -> None:
         try:
             asks_only = self._asks_only(*self._decode(incoming_msg))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             asks_only = False
         if asks_only:
             super().handle_incoming_message(incoming_msg)
@@ -268,13 +262,30 @@ class ReadOnly(ZMQChannelsWebsocketConnection):
     def _decode(self, message: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """Channel, header and content of a message, in either of Jupyter's two encodings."""
         if self.subprotocol == "v1.kernel.websocket.jupyter.org":
+            _check_parts(message)
             channel, parts = deserialize_msg_from_ws_v1(message)
             return channel, json.loads(parts[0]), json.loads(parts[3])
-        decoded = deserialize_binary_message(message) if isinstance(message, bytes) else json.loads(message)
+        if not isinstance(message, str):
+            raise ValueError("a page has no binary data to send")
+        decoded = json.loads(message)
         return decoded["channel"], decoded["header"], decoded["content"]
 
     def _asks_only(self, channel: str, header: dict[str, Any], content: dict[str, Any]) -> bool:
         return channel == "shell" and may_be_sent(header["msg_type"], content)
+
+
+PARTS_MOST = 8
+
+
+def _check_parts(message: bytes) -> None:
+    """Jupyter believes the number of parts that a message claims to have, and would count to 2 to the power of 64.
+
+    Raises:
+        ValueError: more parts than a question has, or than the message has room for.
+    """
+    parts = int.from_bytes(message[:8], "little")
+    if parts > PARTS_MOST or len(message) < 8 * (parts + 1):
+        raise ValueError(f"a message of {parts} parts")
 
 
 ASKS = ({"method": "request_states"}, {"method": "request_state"})
