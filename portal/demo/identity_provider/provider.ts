@@ -10,12 +10,12 @@
 //   redirect_uris               where a sign-in may return to
 //   post_logout_redirect_uris   where a sign-out may return to
 //   people_file                 people.json: who can sign in; read again whenever it changes
-//   state_dir                   folder for the signing and cookie keys, kept over restarts
+//   state_dir                   folder for the signing and cookie keys, sign-ins and tokens, kept over restarts
 //   modules                     folder whose node_modules holds oidc-provider
 //   look_dir                    folder of tokens.css and components.css
 
 import { createHash, generateKeyPairSync, randomBytes, timingSafeEqual } from "node:crypto";
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -126,6 +126,81 @@ function keys(): Keys {
   return made;
 }
 
+// Sign-ins and tokens, kept in a file as well: a restart signs nobody out
+
+type Stored = { payload: Record<string, any>; expires: number };
+
+const storePath = () => join(config.state_dir, "sign-ins.json");
+const store = new Map<string, Stored>();
+let saving: NodeJS.Timeout | undefined;
+
+function loadStore(): void {
+  try {
+    for (const [key, one] of JSON.parse(readFileSync(storePath(), "utf8")) as [string, Stored][]) store.set(key, one);
+  } catch {
+    // none yet, or cut off by a power cut: people sign in again
+  }
+}
+
+function saveStore(): void {
+  clearTimeout(saving);
+  saving = undefined;
+  for (const [key, one] of store) if (one.expires < Date.now()) store.delete(key);
+  writeFileSync(`${storePath()}.new`, JSON.stringify([...store]), { mode: 0o600 });
+  renameSync(`${storePath()}.new`, storePath());
+}
+
+const saveSoon = () => (saving ??= setTimeout(saveStore, 200));
+
+class Adapter {
+  model: string;
+
+  constructor(model: string) {
+    this.model = model;
+  }
+
+  key(id: string): string {
+    return `${this.model}:${id}`;
+  }
+
+  async upsert(id: string, payload: Record<string, any>, expiresIn: number): Promise<void> {
+    store.set(this.key(id), { payload, expires: Date.now() + expiresIn * 1000 });
+    saveSoon();
+  }
+
+  async find(id: string): Promise<Record<string, any> | undefined> {
+    const one = store.get(this.key(id));
+    return one && one.expires > Date.now() ? one.payload : undefined;
+  }
+
+  async findByUid(uid: string): Promise<Record<string, any> | undefined> {
+    for (const [key, one] of store) {
+      if (key.startsWith(`${this.model}:`) && one.payload.uid === uid) return one.payload;
+    }
+    return undefined;
+  }
+
+  async findByUserCode(): Promise<undefined> {
+    return undefined;
+  }
+
+  async consume(id: string): Promise<void> {
+    const one = store.get(this.key(id));
+    if (one) one.payload.consumed = Math.floor(Date.now() / 1000);
+    saveSoon();
+  }
+
+  async destroy(id: string): Promise<void> {
+    store.delete(this.key(id));
+    saveSoon();
+  }
+
+  async revokeByGrantId(grantId: string): Promise<void> {
+    for (const [key, one] of store) if (one.payload.grantId === grantId) store.delete(key);
+    saveSoon();
+  }
+}
+
 // Pages
 
 const ESCAPES: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
@@ -184,8 +259,10 @@ function endedPage(): string {
 const modules = createRequire(join(config.modules, "package.json"));
 const { Provider } = await import(pathToFileURL(modules.resolve("oidc-provider")).href);
 const kept = keys();
+loadStore();
 
 const provider = new Provider(config.issuer, {
+  adapter: Adapter,
   clients: [
     {
       client_id: config.client_id,
@@ -377,6 +454,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.on(signal, () => {
     server.close();
     server.closeAllConnections();
+    if (saving) saveStore();
     process.exit(0);
   });
 }
