@@ -6,17 +6,30 @@ with pytest, however pytest ends.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import random
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from portal import settings as settings_module
+from portal.demo import isolation, processes
 from portal.demo.cluster import Cluster
 from portal.demo.processes import taken
+from portal.settings import Settings
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+INSTALL = ("/usr/bin/python3", "-B", "-m", "portal.demo.install")
 
 BLOCK = 20
 """Ports that one home may use: the base and those above it."""
@@ -72,15 +85,147 @@ def make_home(config: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(ports: PortBlocks, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+def runtime() -> Path:
+    """The Python environment that daemons run from, which the system user can read; installed once a checkout.
+
+    AISC_TEST_RUNTIME=dev takes the developer's environment instead: quicker, where that user can read it.
+    """
+    if os.environ.get("AISC_TEST_RUNTIME") == "dev":
+        return Path(sys.prefix)
+    done = subprocess.run(
+        [*INSTALL, "runtime"],
+        cwd=CHECKOUT,
+        env={**os.environ, "PORTAL_RUNTIME": str(_runtime_folder())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+def _runtime_folder() -> Path:
+    if os.geteuid() != 0:
+        return CHECKOUT / ".run-test" / "runtime"
+    return Path(f"/var/lib/aisc-portal-test-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:8]}")
+
+
+@pytest.fixture(scope="session")
+def cluster(ports: PortBlocks, runtime: Path, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """A bare private Slurm, its nodes idle; accounts and QOS are the test's own business."""
     home = make_home(pytestconfig)
-    bare = Cluster(home, ports.reserve())
+    bare = Cluster(home, ports.reserve(), python=runtime / "bin" / "python")
     try:
         bare.start()
         yield bare
     finally:
         bare.stop()
+        shutil.rmtree(home)
+
+
+class Stack:
+    """Everything that `make run` runs, in a home of its own. output: what it printed so far."""
+
+    def __init__(self, home: Path, base: int, runtime: Path) -> None:
+        self.home, self.base, self.runtime = home, base, runtime
+        self.url = f"http://localhost:{base}"
+        self.output: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return settings_module.load(self.home / "portal.toml", {})
+
+    @property
+    def cluster(self) -> Cluster:
+        """Slurm commands for it; `start` and `stop` are not for it."""
+        return Cluster(self.home, self.base)
+
+    @property
+    def pid(self) -> int:
+        """The process in the foreground."""
+        assert self._process
+        return self._process.pid
+
+    def start(self, limit: float = 180) -> None:
+        """Return when all is up."""
+        environ = {"PORTAL_HOME": str(self.home), "PORTAL_PORT": str(self.base), "PORTAL_LEASHED": "1"}
+        self._process = subprocess.Popen(
+            self.command,
+            cwd=CHECKOUT,
+            env={**os.environ, **environ, "PORTAL_RUNTIME": str(self.runtime.parent)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=isolation.die_with_parent,
+        )
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.output.append(line)
+            if line.startswith("Logs:"):
+                return
+        pytest.fail("".join(self.output), pytrace=False)
+
+    @property
+    def command(self) -> list[str]:
+        """What starts it: the installer, as `make run` does, or at once in a developer's environment."""
+        if self.runtime == Path(sys.prefix):
+            return [f"{self.runtime}/bin/portal", "demo", "up", "--leashed"]
+        return [*INSTALL, "run"]
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
+        """End it as Ctrl-C does; the exit status."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(sign)
+        rest, _ = self._process.communicate(timeout=120)
+        self.output.append(rest)
+        status = self._process.returncode
+        self._process = None
+        return status
+
+    def cut_power(self) -> float:
+        """Kill every process at once, jobs included; the time at which it happened."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)  # so that it cannot stop the rest in order
+        lost = processes.ours(self.home) | {self._process.pid}
+        now = time.time()
+        for pid in lost:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.communicate()
+        self._process = None
+        return now
+
+
+@pytest.fixture(scope="session")
+def stack(ports: PortBlocks, runtime: Path, pytestconfig: pytest.Config) -> Iterator[Stack]:
+    """The whole product, shared by all tests of a run: leave it as you found it."""
+    yield from _stack(ports, runtime, pytestconfig)
+
+
+@pytest.fixture
+def own_stack(ports: PortBlocks, runtime: Path, pytestconfig: pytest.Config) -> Iterator[Stack]:
+    """The whole product for one test alone, not started yet."""
+    home = make_home(pytestconfig)
+    own = Stack(home, ports.reserve(), runtime)
+    try:
+        yield own
+    finally:
+        own.stop()
+        shutil.rmtree(home)
+
+
+def _stack(ports: PortBlocks, runtime: Path, config: pytest.Config) -> Iterator[Stack]:
+    home = make_home(config)
+    shared = Stack(home, ports.reserve(), runtime)
+    try:
+        shared.start()
+        yield shared
+    finally:
+        shared.stop()
         shutil.rmtree(home)
 
 

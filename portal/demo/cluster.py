@@ -10,6 +10,7 @@ import argparse
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portal.demo import homes, isolation
+from portal.demo import homes, isolation, processes
 from portal.demo.supervision import Program, SupervisionError, accepts, answers
 from portal.settings import Offer
 from portal.sizes import Partition
@@ -116,6 +117,9 @@ def prepare(layout: Layout) -> None:
     (layout.home / "logs").mkdir(exist_ok=True)
     _keep_key(folder / "munge" / "munge.key")
     _write(layout.conf, slurm_conf(layout), 0o644)
+    _write(
+        folder / "mark", f"#!/bin/sh\necho export {processes.MARK}={shlex.quote(str(layout.home))}\n", 0o755
+    )
     _write(folder / "gres.conf", gres_conf(layout), 0o644)
     _write(folder / "slurmdbd.conf", slurmdbd_conf(layout), 0o600)
     _make_database(layout)
@@ -240,6 +244,7 @@ SlurmdLogFile={layout.home}/logs/%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+TaskProlog={folder}/mark
 MpiDefault=none
 MailProg=/bin/true
 PropagateResourceLimits=NONE

@@ -1,6 +1,7 @@
 """The processes of one home folder, as /proc shows them: which are ours, where they listen, who holds a port.
 
 Standard library alone. A process is ours if it was started with the mark of the home folder, or an ancestor was.
+slurmstepd writes its title over its environment, so it is known by the log it holds open; jobs carry the mark again.
 """
 
 from __future__ import annotations
@@ -89,9 +90,18 @@ def ours(home: Path) -> set[int]:
     """Processes that belong to a home folder, without the one that asks and its ancestors."""
     mark = f"{MARK}={home}".encode()
     parents = {pid: _parent(pid) for pid in pids()}
-    marked = {pid for pid in parents if mark in _environment(pid)}
+    marked = {pid for pid in parents if mark in _environment(pid) or _is_step(pid, home)}
     found = {pid for pid in parents if _lineage(pid, parents) & marked}
     return found - _lineage(os.getpid(), parents)
+
+
+def _is_step(pid: int, home: Path) -> bool:
+    if _read(pid, "comm").strip() != "slurmstepd":
+        return False
+    try:
+        return any(entry.readlink().is_relative_to(home) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
 
 
 def end(home: Path, patience: float = 5) -> None:
