@@ -27,6 +27,9 @@ from portal.settings import Settings
 DEFAULT_PORT = 8000
 LAST_BASE = 65_000
 
+ISSUER = "https://identity.aisc.example"
+"""A name, not an address: people's ids are made of it, and must stay the same at another PORTAL_PORT."""
+
 TOKENS = (
     *("proxy.token", "hub.token", "agent.token", "dashboards.token", "dash-hub.token", "portal-hub.token"),
     *("proxy-check.token", "oidc-client.secret", "portal.key", "cookie_secret", "crypt_key"),
@@ -132,6 +135,7 @@ def _fill_database(settings: Settings) -> None:
 def settings_text(site: Site) -> str:
     """The settings file of the demonstration; everything else has its default."""
     base, layout = site.base, site.layout
+    provider = f"http://127.0.0.1:{base + 5}"
     return f"""\
 # Written at every start of the demonstration.
 home = "{site.home}"
@@ -155,7 +159,12 @@ session_environment = "{sys.prefix}"
 people_dir = "{site.people}"
 
 [identity]
-issuer = "http://127.0.0.1:{base + 5}"
+issuer = "{ISSUER}"
+authorize_url = "{provider}/auth"
+token_url = "{provider}/token"
+userdata_url = "{provider}/me"
+jwks_url = "{provider}/jwks"
+logout_url = "{provider}/session/end"
 """
 
 

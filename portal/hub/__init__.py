@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from portal import look
 from portal.hub import port_callback
 from portal.hub.authenticator import PortalAuthenticator
 from portal.hub.language import PortalPages
@@ -138,7 +139,7 @@ def _sessions(c: Any, settings: Settings) -> None:
 
 def _pages(c: Any, settings: Settings) -> None:
     hub = c.JupyterHub
-    hub.template_paths = [str(TEMPLATES)]
+    hub.template_paths = [str(TEMPLATES), str(look.TEMPLATES)]
     hub.jinja_environment_options = {"extensions": [PortalPages]}
     hub.template_vars = {
         "site": settings.site,

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from jinja2 import Environment, FileSystemLoader
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from portal import look
 from portal.locale import COOKIE, COOKIE_DAYS, LANGUAGES, cookie_domain, negotiate
 from portal.policy import N_, NO_GRANT, Refusal
 from portal.service import admission, views
@@ -24,7 +25,7 @@ router = APIRouter(prefix=BASE)
 LOOK_STALE = 60
 
 _templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=FileSystemLoader([Path(__file__).parent / "templates", look.TEMPLATES]),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,

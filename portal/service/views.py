@@ -36,7 +36,7 @@ def allocation(desk: Desk, person: str, words: Words) -> Allocation:
     views = []
     for standing in mine:
         owner = organisations[standing.grant.organisation]
-        name = owner.name if words.language == "en" else owner.name_zh
+        name = owner.name_zh if words.chinese else owner.name
         code = standing.grant.code
         days = [(since + n * DAY, daily.get(code, {}).get(since + n * DAY, 0)) for n in range(HISTORY_DAYS)]
         views.append(_grant_view(desk, standing, spending.get(code, Spending()), name, days, now))

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime, format_time
 
-from portal.locale import html_lang, translator
+from portal.locale import CHINESE, html_lang, translator
 from portal.policy import N_, Refusal
 from portal.settings import Settings
 from portal.sizes import Size
@@ -33,6 +33,8 @@ class Words:
     def __init__(self, settings: Settings, language: str) -> None:
         self.language = language
         self.lang = html_lang(language)
+        self.chinese = language == CHINESE
+        self._locale = "zh_Hant_HK" if self.chinese else "en_HK"
         self._settings = settings
         self._zone = ZoneInfo(settings.site.timezone)
         translations = translator(language)
@@ -42,7 +44,7 @@ class Words:
     @property
     def site_name(self) -> str:
         site = self._settings.site
-        return site.name if self.language == "en" else site.name_zh
+        return site.name_zh if self.chinese else site.name
 
     def hours(self, amount: int) -> str:
         """Milli-GPU-seconds as GPU-hours with one decimal, without the unit."""
@@ -52,17 +54,17 @@ class Words:
         return money(cents, self._settings.site.currency)
 
     def date(self, at: int) -> str:
-        return format_date(datetime.fromtimestamp(at, self._zone), "medium", locale=self.language)
+        return format_date(datetime.fromtimestamp(at, self._zone), "medium", locale=self._locale)
 
     def last_day(self, end: int) -> str:
         """The last day inside a period that ends at this instant: 24:00 of 30 June reads 30 June."""
         return self.date(end - 1)
 
     def clock(self, at: float) -> str:
-        return format_time(datetime.fromtimestamp(at, self._zone), "HH:mm", locale=self.language)
+        return format_time(datetime.fromtimestamp(at, self._zone), "HH:mm", locale=self._locale)
 
     def moment(self, at: int) -> str:
-        return format_datetime(datetime.fromtimestamp(at, self._zone), "medium", locale=self.language)
+        return format_datetime(datetime.fromtimestamp(at, self._zone), "medium", locale=self._locale)
 
     def duration(self, seconds: int) -> str:
         """`2 h 10 min`, `45 min`, `30 s`."""

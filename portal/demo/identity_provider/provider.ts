@@ -4,7 +4,7 @@
 //
 // CONFIG.json, all paths absolute:
 //   port                        where it listens, on 127.0.0.1
-//   issuer                      its own address, such as http://127.0.0.1:8005
+//   issuer                      the name it signs as, such as https://identity.aisc.example
 //   client_id                   the portal's client id
 //   client_secret_file          file that holds the client's secret
 //   redirect_uris               where a sign-in may return to
@@ -448,7 +448,7 @@ const server = createServer((req, res) => {
 server.on("error", (error: NodeJS.ErrnoException) =>
   fail(error.code === "EADDRINUSE" ? `port ${config.port} is taken; free it or choose another` : error.message),
 );
-server.listen(config.port, "127.0.0.1", () => process.stdout.write(`identity provider: ready at ${config.issuer}\n`));
+server.listen(config.port, "127.0.0.1", () => process.stdout.write(`identity provider: ready on port ${config.port}\n`));
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.on(signal, () => {
