@@ -71,12 +71,13 @@ def _figures(grant: GrantView, reader: Reader) -> str:
     else:
         kind = "figure-large" + (" figure-attention" if grant.available <= 0 else "")
         left = hours_figure(grant.balance, reader, _("left"), kind)
-    return (
-        f'<div class="figure-row">{left}'
-        f"{hours_figure(grant.committed, reader, _('of it committed'), 'figure-small')}"
-        f"{hours_figure(grant.available, reader, _('free to start with'), 'figure-small')}"
-        f"{hours_figure(grant.spent, reader, _('spent'), 'figure-small')}</div>"
+    small = (
+        (grant.committed, _("of it committed")),
+        (grant.available, _("free to start with")),
+        (grant.spent, _("spent")),
     )
+    others = "".join(hours_figure(amount, reader, label, "figure-small") for amount, label in small)
+    return f'{left}<div class="figure-row">{others}</div>'
 
 
 def _bar(grant: GrantView, reader: Reader) -> str:

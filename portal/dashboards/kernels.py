@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_core.utils import ensure_async
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado import web
@@ -93,13 +94,18 @@ class Kernels(AsyncMappingKernelManager):
         self.closing = []
 
     @property
+    def app(self) -> Any:
+        """The server, which has our settings, the owners and the client of the portal."""
+        return self.parent
+
+    @property
     def owners(self) -> Owners:
-        owners: Owners = self.parent.owners
+        owners: Owners = self.app.owners
         return owners
 
     @property
     def client(self) -> Client:
-        client: Client = self.parent.client
+        client: Client = self.app.client
         return client
 
     async def start_kernel(self, *, path: Any = None, **kwargs: Any) -> str:  # type: ignore[override]
@@ -109,7 +115,7 @@ class Kernels(AsyncMappingKernelManager):
             Full: as many pages are open as may be, altogether or for this person.
             PortalDown: the portal gives no capability.
         """
-        settings: Settings = self.parent.portal
+        settings: Settings = self.app.portal
         who = viewer.get()
         self._check_caps(who.person, settings.dashboards)
         self.starting[who.person] += 1
@@ -156,14 +162,14 @@ class Kernels(AsyncMappingKernelManager):
 
     async def alive(self, kernel_id: str) -> bool:
         """Whether the process of that kernel runs."""
-        return kernel_id in self and bool(await self.get_kernel(kernel_id).is_alive())
+        return kernel_id in self and bool(await ensure_async(self.get_kernel(kernel_id).is_alive()))
 
     async def reap(self, now: float, signed_in_known: bool) -> None:
         """End every kernel that died, that nobody is connected to, or whose person no longer proves to be signed in.
 
         now: the monotonic clock. signed_in_known: False while the hub is down, when nobody can prove anything.
         """
-        idle: float = self.parent.portal.dashboards.idle_seconds
+        idle: float = self.app.portal.dashboards.idle_seconds
         for kernel_id, owned in self.owners:
             if self._kernel_connections.get(kernel_id, 0) > 0:
                 owned.connected = now

@@ -111,6 +111,6 @@ def trouble(since: float, reader: Reader) -> str:
     _ = reader.say
     clock = datetime.fromtimestamp(since, ZoneInfo(reader.timezone)).strftime("%H:%M")
     return notice(
-        _("The portal does not answer since %(time)s") % {"time": clock},
+        _("The portal has not answered since %(time)s") % {"time": clock},
         _("Your jobs go on running. The figures below are the last that were known."),
     )

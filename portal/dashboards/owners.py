@@ -58,5 +58,6 @@ class OwnerAuthorizer(Authorizer):
 
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
         kernel_id = handler.path_kwargs.get("kernel_id")
-        owners: Owners = self.parent.owners
+        app: Any = self.parent
+        owners: Owners = app.owners
         return resource == "kernels" and kernel_id is not None and owners.owns(user.username, kernel_id)

@@ -54,7 +54,10 @@ def _figures(view: Queue, waiting: list[QueueJob], running: list[QueueJob], read
     missing = sum(node.gpus for node in view.nodes if out_of_service(node))
     label = _("GPUs at work")
     if missing:
-        label += " · " + _("%(gpus)s of them out of service") % {"gpus": gpus(missing)}
+        label += " · " + _("%(gpus)s of %(total)s out of service") % {
+            "gpus": gpus(missing),
+            "total": gpus(total),
+        }
     return (
         '<div class="figure-row">'
         + figure(gpus(used), _("of %(total)s") % {"total": gpus(total)}, label, "figure-large")
@@ -192,6 +195,6 @@ def _cells(used: float, total: int, pieces: int) -> str:
     """One mark for each GPU, filled as far as it is used; one for all cores where there is no GPU."""
     if not pieces or pieces > 16:
         share = 100 * used / total if total else 0
-        return f'<i style="--used:{share:.0f}%"></i>'
+        return f'<i class="node-bar" style="--used:{share:.0f}%"></i>'
     shares = (min(1.0, max(0.0, used - index)) for index in range(pieces))
     return "".join(f'<i style="--used:{100 * share:.0f}%"></i>' for share in shares)

@@ -17,7 +17,8 @@ from string import Template
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jupyter_server.base.handlers import APIHandler, FileFindHandler, JupyterHandler
+from jupyter_core.utils import ensure_async
+from jupyter_server.base.handlers import APIHandler, FileFindHandler
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.handlers import KernelHandler
@@ -132,7 +133,7 @@ def explain(status: int, error: BaseException | None, language: str, timezone: s
     if isinstance(error, SignInDown):
         since = datetime.fromtimestamp(error.since, ZoneInfo(timezone)).strftime("%H:%M")
         sentence = _(
-            "Sign-in is down since %(time)s. Your jobs go on running. This page tries again by itself."
+            "Sign-in has been down since %(time)s. Your jobs go on running. This page tries again by itself."
         )
         return _("Sign-in does not answer"), sentence % {"time": since}
     if isinstance(error, PortalDown):
@@ -240,10 +241,10 @@ class Channels(Ours, VoilaKernelWebsocketHandler):
     async def prepare(self, *args: Any, **kwargs: Any) -> None:
         """Refuse a foreign origin before anything else is done for it."""
         self.require_own_origin()
-        await super().prepare(*args, **kwargs)
+        await ensure_async(super().prepare(*args, **kwargs))
 
     def check_origin(self, origin: str | None = None) -> bool:
-        return self.get_origin() == self.portal.web.service_origin(SERVICE)
+        return bool(self.get_origin() == self.portal.web.service_origin(SERVICE))
 
 
 class ReadOnly(ZMQChannelsWebsocketConnection):
@@ -361,6 +362,3 @@ def arrange(stock: Sequence[Route], hub_auth: Any) -> list[Route]:
                 "portal/dashboards/routes.py"
             )
     return routes
-
-
-__all__ = ["BASE", "JupyterHandler", "Page", "arrange", "headers", "home"]

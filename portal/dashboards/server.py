@@ -127,7 +127,11 @@ def configuration(settings: Settings, root: Path) -> Config:
     voila.http_header_envs = []
     voila.preheat_kernel = False
     voila.progressive_rendering = False
-    voila.extension_allowlist = ["@voila-dashboards/widgets-manager8", "anywidget"]
+    voila.extension_allowlist = [
+        "@voila-dashboards/widgets-manager8",
+        "@jupyter-widgets/jupyterlab-manager",
+        "anywidget",
+    ]
     voila.multi_kernel_manager_class = Kernels
     voila.kernel_spec_manager_class = OneKernel
     voila.prelaunch_hook = dress
