@@ -56,6 +56,7 @@ def _state(grant: GrantView, reader: Reader) -> str:
         "ending": ("attention", _("Ends soon")),
         "exhausted": ("attention", _("Used up")),
         "suspended": ("attention", _("Suspended")),
+        "draft": ("waiting", _("Not decided yet")),
         "not-started": ("waiting", _("Not started yet")),
         "expired": ("stopped", _("Ended")),
         "closing": ("stopped", _("Ended, last jobs being booked")),

@@ -189,8 +189,7 @@ class Kernels(AsyncMappingKernelManager):
             self.closing.append(owned.token)
 
     async def end_all(self) -> None:
-        for kernel_id, _ in self.owners:
-            await self._end(kernel_id)
+        await asyncio.gather(*(self._end(kernel_id) for kernel_id, _ in self.owners))
         await asyncio.gather(*(self.shutdown_kernel(kernel_id) for kernel_id in list(self.list_kernel_ids())))
 
     async def _close_capabilities(self) -> None:

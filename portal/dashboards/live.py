@@ -75,9 +75,9 @@ def show(regions: Sequence[str], read: Read[T], render: Render[T]) -> None:
         try:
             asyncio.run(_refresh(Client(url, token), board, reader, read, render, first))
         except BaseException:
-            # A fault of ours. The page loads again when its kernel is gone; showing old figures would be worse.
-            traceback.print_exc(file=sys.__stderr__)
-            os._exit(1)
+            traceback.print_exc(file=sys.__stderr__)  # a fault of ours
+        # The page loads again when its kernel is gone; showing old figures for ever would be worse.
+        os._exit(1)
 
     Thread(target=keep, name="refresh", daemon=True).start()
     first.wait(FIRST_SECONDS)
@@ -87,13 +87,16 @@ def show(regions: Sequence[str], read: Read[T], render: Render[T]) -> None:
 async def _refresh(
     client: Client, board: Board, reader: Reader, read: Read[T], render: Render[T], first: Event
 ) -> None:
+    """Look and draw, until the capability is over: it was closed, or it lived as long as a sign-in does."""
     looks, failing = 0, 0.0
     async with client:
         while True:
             began = time.monotonic()
             try:
                 view = await read(client, reader)
-            except (Refused, Unreachable):
+            except (Refused, Unreachable) as error:
+                if isinstance(error, Refused) and error.status in (401, 403):
+                    return
                 failing = failing or time.time()
                 board.update({"notice": trouble(failing, reader)})
             else:

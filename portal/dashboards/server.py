@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
 from traitlets.config import Config
 from voila.app import Voila
 
@@ -37,11 +40,12 @@ log = logging.getLogger(__name__)
 
 
 class Dashboards(Voila):
-    """One process for all dashboards. portal: the settings; owners: whose kernel is whose."""
+    """One process for all dashboards. portal: the settings; owners: whose kernel is whose; sockets: already bound."""
 
     portal: Settings
     owners: Owners
     client: Client
+    sockets: list[socket.socket]
 
     def init_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = super().init_settings()
@@ -66,13 +70,9 @@ class Dashboards(Voila):
         return arrange(super().init_handlers(), self.identity_provider.hub_auth)
 
     def listen(self) -> None:
-        """Serve until told to stop. Port taken: one line and exit code 1."""
-        try:
-            # xheaders: the proxy knows the reader's address and protocol; nobody else reaches loopback.
-            self.app.listen(self.port, "127.0.0.1", xheaders=True)
-        except OSError as error:
-            shutil.rmtree(self.connection_dir, ignore_errors=True)
-            sys.exit(f"dashboards: cannot listen on 127.0.0.1:{self.port}: {error.strerror}")
+        """Serve until told to stop."""
+        # xheaders: the proxy knows the reader's address and protocol; nobody else reaches loopback.
+        HTTPServer(self.app, xheaders=True).add_sockets(self.sockets)
         log.info("dashboards listen on 127.0.0.1:%d", self.port)
         self.ioloop = IOLoop.current()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -191,6 +191,14 @@ def socket_folder(settings: Settings) -> Path:
     return wanted
 
 
+def _bind(port: int) -> list[socket.socket]:
+    """Take our port on loopback. Taken already: one line and exit code 1."""
+    try:
+        return bind_sockets(port, "127.0.0.1")
+    except OSError as error:
+        sys.exit(f"dashboards: cannot listen on 127.0.0.1:{port}: {error.strerror}")
+
+
 def run(settings: Settings) -> None:
     """Serve the dashboards until SIGTERM.
 
@@ -200,9 +208,10 @@ def run(settings: Settings) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     os.environ["JUPYTER_PATH"] = str(TEMPLATES)  # where Voila looks for the template
-    root = socket_folder(settings)
-    app = Dashboards(config=configuration(settings, root), config_file_paths=[])
-    app.portal = settings
+    sockets = _bind(settings.web.dashboards_port)
+    root = socket_folder(settings)  # after the port: another of us may still use it
+    app = Dashboards(config=configuration(settings, root), config_file_paths=[], log=log)
+    app.portal, app.sockets = settings, sockets
     app.owners = Owners()
     app.client = Client(settings.portal_url, settings.secret("dashboards.token"))
     try:
