@@ -78,10 +78,10 @@ class KindsSpawner(ProfilesSpawner):  # type: ignore[misc]
             SpawnException: 400, naming the field.
         """
         kind, rest = self.split(data)
-        self.construct_child()
-        if self.child_profile != kind:
-            raise _unknown_kind()
-        self.child_spawner.user_options = self.child_spawner.chosen(rest)
+        self.select_profile(kind)
+        child = self._child()
+        child.user_options = child.chosen(rest)
+        self.child_spawner = child
 
     def split(self, data: object) -> tuple[str, dict[str, Any]]:
         """The kind that was asked for, and the options for it."""
@@ -102,10 +102,7 @@ class KindsSpawner(ProfilesSpawner):  # type: ignore[misc]
 
     def construct_child(self) -> Any:
         if self.child_spawner is None:
-            if not self.child_profile:
-                kind, _rest = self.split(self.user_options)
-                self.select_profile(kind)
-            self.child_spawner = self._child()
+            self.apply(self.user_options)
         return self.child_spawner
 
     def _child(self) -> Any:

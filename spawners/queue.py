@@ -19,6 +19,9 @@ GAP_SECONDS = 0.25
 """Least time between the end of one look and the start of the next."""
 COURTESY = 5
 """A look comes no sooner than this many times the duration of the last."""
+LONGEST_GAP = 15.0
+SILENCE_GAP = 2.0
+"""Seconds after a look that got no answer."""
 FORMAT = "%A|%T|%B|%S|%r"
 _NODE_ADDRESS = re.compile(r"(?:^|\s)NodeAddr=([A-Za-z0-9.:_-]+)")
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -156,7 +159,8 @@ class Queue:
         began, jobs = time.monotonic(), frozenset(self._jobs)
         self._last = await self._ask(began, jobs) if jobs else Look(began, True, {})
         ended = time.monotonic()
-        self._next = ended + max(GAP_SECONDS, COURTESY * (ended - began))
+        slow = min(COURTESY * (ended - began), LONGEST_GAP) if self._last.answered else SILENCE_GAP
+        self._next = ended + max(GAP_SECONDS, slow)
         return self._last
 
     async def _ask(self, began: float, jobs: frozenset[int]) -> Look:

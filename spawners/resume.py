@@ -38,8 +38,6 @@ async def resume(spawner: PortalSlurmSpawner, hub_spawner: Any) -> None:
         if name in user.spawners and user.spawners[name] is hub_spawner:
             await user.stop(name)
         raise
-    else:
-        hub_spawner._spawn_future = None
     finally:
         hub_spawner._spawn_pending = False
 
@@ -52,8 +50,13 @@ def _become_pending(hub_spawner: Any) -> None:
     task = asyncio.current_task()
     assert task is not None
     hub_spawner._spawn_future = task
-    # its failure is shown to the person by the hub, which reads it from here; nobody awaits it
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def ended(done: asyncio.Task[Any]) -> None:
+        # a failure is shown to the person by the hub, which reads it from here; nobody awaits it
+        if done.cancelled() or done.exception() is None:
+            hub_spawner._spawn_future = None
+
+    task.add_done_callback(ended)
 
 
 def _give_server(user: Any, hub_spawner: Any, name: str) -> None:

