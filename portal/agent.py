@@ -40,7 +40,7 @@ from portal.slurm.commands import Slurm, SlurmError
 from portal.slurm.text import TextError
 
 WISH_SECONDS = 5.0
-SWEEP_SECONDS = 60.0
+SWEEP_SECONDS = 30.0
 CHECK_SECONDS = 300.0
 """Slurm is compared with an unchanged wish this often, in case somebody else changed it."""
 SLOWEST_SECONDS = 15.0
