@@ -21,6 +21,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from portal import settings as settings_module
 from portal.demo import isolation, processes
@@ -36,6 +37,19 @@ BLOCK = 20
 
 LINES = 40
 """Lines of each daemon's log that a failing test shows at most."""
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP aisc.test 127.0.0.1, MAP *.aisc.test 127.0.0.1",
+)
+"""`aisc.test` stands for a production domain, where all our hosts are one site."""
 
 homes = pytest.StashKey[list[Path]]()
 before = pytest.StashKey[dict[Path, int]]()
@@ -190,11 +204,11 @@ class Stack:
         """Kill every process at once, jobs included; the time at which it happened."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)  # so that it cannot stop the rest in order
-        lost = processes.ours(self.home) | {self._process.pid}
         now = time.time()
-        for pid in lost:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while lost := processes.ours(self.home):  # again, for what was just being started
+            for pid in lost | {self._process.pid}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._process.communicate()
         self._process = None
         return now
@@ -227,6 +241,15 @@ def _stack(ports: PortBlocks, runtime: Path, config: pytest.Config) -> Iterator[
     finally:
         shared.stop()
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium; each test makes contexts of its own."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+        yield chromium
+        chromium.close()
 
 
 def _logs(config: pytest.Config) -> list[Path]:

@@ -16,6 +16,7 @@ import typer
 from portal.demo import homes, isolation, lifecycle, stack, supervision
 from portal.demo.cluster import ClusterError
 from portal.demo.homes import HomeError
+from portal.demo.install import BEGAN
 from portal.demo.isolation import IsolationError
 from portal.demo.lifecycle import LifecycleError
 from portal.demo.supervision import SupervisionError
@@ -28,6 +29,11 @@ STOP_SECONDS = 90
 
 def _home() -> Path:
     return homes.chosen(Path.cwd(), dict(os.environ))
+
+
+def _began() -> float | None:
+    """When the installer began, where it was what started us."""
+    return float(os.environ[BEGAN]) if BEGAN in os.environ else None
 
 
 @contextmanager
@@ -57,7 +63,7 @@ def up(
         if leashed:
             isolation.die_with_parent()
         site = stack.Site(home, stack.port_from(dict(os.environ)))
-        raise typer.Exit(lifecycle.up(stack.plan(site), lifecycle.Progress()))
+        raise typer.Exit(lifecycle.up(stack.plan(site), lifecycle.Progress(_began())))
 
 
 @app.command()

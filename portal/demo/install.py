@@ -45,6 +45,7 @@ NO_NODE = "The Node packages cannot be installed: see that this machine reaches 
 
 RUNTIME = "PORTAL_RUNTIME"
 LEASH = "PORTAL_LEASHED"
+BEGAN = "PORTAL_BEGAN"
 DEVELOPER = CHECKOUT / ".venv"
 
 Say = Callable[[str], None]
@@ -283,10 +284,10 @@ def _output(command: Sequence[str]) -> str:
 
 class _Progress:
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self.began = time.monotonic()
 
     def __call__(self, line: str) -> None:
-        print(f"{time.monotonic() - self._began:6.1f} s  {line}", flush=True)
+        print(f"{time.monotonic() - self.began:6.1f} s  {line}", flush=True)
 
 
 def run() -> None:
@@ -310,7 +311,7 @@ def run() -> None:
             shutil.rmtree(home, ignore_errors=True)
         raise
     leash = ["--leashed"] if os.environ.get(LEASH) else []
-    hand_over(home, [str(venv / "bin" / "portal"), "demo", "up", *leash])
+    hand_over(home, [str(venv / "bin" / "portal"), "demo", "up", *leash], {BEGAN: str(say.began)})
 
 
 def runtime_folder(home: Path) -> Path:
@@ -324,7 +325,7 @@ def runtime() -> None:
     print(ensure_runtime(runtime_folder(homes.chosen(CHECKOUT, dict(os.environ))), _complain))
 
 
-def hand_over(home: Path, command: Sequence[str]) -> None:
+def hand_over(home: Path, command: Sequence[str], more: dict[str, str]) -> None:
     """Become the user who runs everything, on a machine that calls itself localhost, and then that command."""
     if os.geteuid() == 0:
         user = isolation.system_user(home)
@@ -337,7 +338,7 @@ def hand_over(home: Path, command: Sequence[str]) -> None:
         isolation.call_ourselves_localhost()
     kept = ("TERM", "PORTAL_PORT")
     environ = {name: os.environ[name] for name in kept if name in os.environ}
-    environ |= {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(home), "PORTAL_HOME": str(home)}
+    environ |= more | {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(home), "PORTAL_HOME": str(home)}
     os.chdir(home)
     os.execve(command[0], list(command), environ)
 

@@ -57,11 +57,11 @@ class Plan:
 
 
 class Progress:
-    """Lines with the seconds since the beginning."""
+    """Lines with the seconds since the beginning. began: of this machine's monotonic clock; None: now."""
 
-    def __init__(self, out: IO[str] | None = None) -> None:
+    def __init__(self, began: float | None = None, out: IO[str] | None = None) -> None:
         self._out = out or sys.stdout
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
 
     def __call__(self, line: str) -> None:
         try:

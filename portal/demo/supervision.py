@@ -149,7 +149,11 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C in the terminal is for us, who stop things in order
             preexec_fn=isolation.die_with_parent,
         )
-        _wait(lambda: bool(self.states()), 20, self._alive, f"The supervisor does not start; see {self.log}.")
+        deadline = time.monotonic() + 20
+        while not self.states():
+            if not self._alive() or time.monotonic() > deadline:
+                raise SupervisionError(f"The supervisor does not start; see {self.log}.")
+            time.sleep(0.1)
 
     def start(self, program: Program) -> None:
         """Start a process and return at once."""
@@ -165,14 +169,13 @@ class Supervisor:
         if program.own_log and not log.exists():
             log = log.with_suffix(".out")
 
-        def lives() -> bool:
-            return self.state(program.name).alive
-
-        sentence = f"{program.name} does not come up within {program.limit:.0f} s; its log {log} tells why"
-        try:
-            _wait(program.ready, program.limit, lives, sentence)
-        except SupervisionError as error:
-            raise SupervisionError(f"{error}{_last_words(log)}") from None
+        deadline = time.monotonic() + program.limit
+        while not program.ready():
+            lives = self.state(program.name).alive
+            if not lives or time.monotonic() > deadline:
+                how = f"does not serve after {program.limit:.0f} s" if lives else "ended at its start"
+                raise SupervisionError(f"{program.name} {how}; its log {log} tells why{_last_words(log)}")
+            time.sleep(0.1)
         program.then()
 
     def restart(self, name: str) -> None:
@@ -266,14 +269,6 @@ def states(home: Path) -> list[State]:
 def down(home: Path) -> list[State]:
     """The processes that were left down after too many deaths, or are between two tries."""
     return [state for state in states(home) if state.state in ("FATAL", "BACKOFF", "EXITED")]
-
-
-def _wait(ready: Callable[[], bool], limit: float, lives: Callable[[], bool], sentence: str) -> None:
-    deadline = time.monotonic() + limit
-    while not ready():
-        if not lives() or time.monotonic() > deadline:
-            raise SupervisionError(sentence)
-        time.sleep(0.1)
 
 
 def _plain(value: object) -> str:

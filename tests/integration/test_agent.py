@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import httpx
 import pytest
+from conftest import PortBlocks, make_home
 
 from portal import settings as settings_module
 from portal.demo import processes
@@ -28,7 +29,6 @@ from portal.settings import Settings
 from portal.store import Store, books, connect, migrate, people, programme, register
 from portal.store.register import Session
 from portal.units import GPU_HOUR
-from tests.conftest import PortBlocks, make_home
 
 T = TypeVar("T")
 

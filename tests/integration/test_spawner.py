@@ -16,11 +16,11 @@ from typing import Any
 
 import httpx
 import pytest
+from conftest import PortBlocks, make_home
 from small_hub import ACCOUNT, CHOICE, COMMANDS, GRANT, SmallHub, open_account, until
 
 from portal.demo import processes
 from portal.demo.cluster import Cluster
-from tests.conftest import PortBlocks, make_home
 
 Make = Callable[..., SmallHub]
 
