@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 import re
 import time
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
+from portal.dashboards.frame import home
 from portal.dashboards.kernels import Full, Kernels, PortalDown
 from portal.dashboards.owners import Owners, Viewer, viewer
 from portal.dashboards.signin import BASE, SERVICE, SignInDown
@@ -46,6 +48,8 @@ ERROR_PAGE = Template((Path(__file__).parent / "template" / "error.html").read_t
 RETRY_SECONDS = 10
 
 Route = tuple[Any, ...]
+
+log = logging.getLogger(__name__)
 
 
 class UnknownRoute(Exception):
@@ -74,6 +78,16 @@ def headers(settings: Settings) -> dict[str, str]:
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
     }
+
+
+def log_answer(handler: web.RequestHandler) -> None:
+    """Log each page opened and each refusal; not the many small requests between."""
+    status = handler.get_status()
+    if status >= 400 or isinstance(handler, Page):
+        level = logging.INFO if status < 400 else logging.WARNING
+        log.log(
+            level, "%d %s %.0f ms", status, handler._request_summary(), 1000 * handler.request.request_time()
+        )
 
 
 class Ours(web.RequestHandler):
@@ -105,6 +119,10 @@ class Ours(web.RequestHandler):
         """
         if self.request.headers.get("Origin") != self.portal.web.service_origin(SERVICE):
             raise web.HTTPError(403, "not sent by a page of ours")
+
+    def _request_summary(self) -> str:
+        """For the log: without the query, which at sign-in holds a code."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = (kwargs.get("exc_info") or (None, None))[1]
@@ -151,18 +169,13 @@ def explain(status: int, error: BaseException | None, language: str, timezone: s
     return _("Something went wrong here"), _("It has been written down. Try again in a minute.")
 
 
-def home(settings: Settings) -> str:
-    """The portal's own page."""
-    return settings.web.service_origin("portal") + "/services/portal/"
-
-
 class Page(Ours, TornadoVoilaHandler):
     """One of our dashboards, drawn by a kernel that is started for this person and this page."""
 
     @web.authenticated
     async def get(self, name: str) -> None:
         self._top_level_only()
-        chosen = self.get_query_argument("language", "")
+        chosen = self.get_query_argument("set", "")
         if chosen:
             self._choose_language(chosen)
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import shutil
@@ -23,11 +22,11 @@ from traitlets.config import Config
 from voila.app import Voila
 
 from portal.client import Client
+from portal.dashboards.frame import around
 from portal.dashboards.kernels import KERNEL, Kernels, OneKernel
 from portal.dashboards.owners import OwnerAuthorizer, Owners
-from portal.dashboards.routes import PAGES, Nothing, Page, ReadOnly, arrange, headers, home
-from portal.dashboards.signin import BASE, SERVICE, CookieOnly, HubIdentity, cookie_secret
-from portal.locale import CHINESE, ENGLISH, html_lang, translator
+from portal.dashboards.routes import Nothing, Page, ReadOnly, arrange, headers, log_answer
+from portal.dashboards.signin import BASE, CookieOnly, HubIdentity, cookie_secret
 from portal.settings import Settings
 
 HERE = Path(__file__).parent
@@ -62,6 +61,7 @@ class Dashboards(Voila):
             "owners": self.owners,
             "headers": headers(self.portal),
             "default_handler_class": Nothing,
+            "log_function": log_answer,
             "websocket_max_message_size": 65_536,
             "mathjax_url": "",
         }
@@ -148,37 +148,9 @@ def configuration(settings: Settings, root: Path) -> Config:
 
 
 def dress(handler: Page, notebook: nbformat.NotebookNode, cwd: str) -> None:
-    """Give the template what it says around the dashboard, in the reader's language."""
-    language = handler.viewing.language
-    _ = translator(language).gettext
-    names = {"allocation": _("Allocation"), "queue": _("Queue")}
+    """Give the template what stands around the dashboard, in the reader's language."""
     here = handler.request.path.removeprefix(BASE)
-    other, other_name = (ENGLISH, "EN") if language == CHINESE else (CHINESE, "繁")
-    notebook.metadata["portal"] = {
-        "base": BASE,
-        "lang": html_lang(language),
-        "title": names[here],
-        "site": handler.portal.site.name_zh if language == CHINESE else handler.portal.site.name,
-        "home": home(handler.portal),
-        "home_name": _("Home"),
-        "pages": [[BASE + page, names[page], page == here] for page in PAGES],
-        "language_link": f"?language={other}",
-        "language_name": other_name,
-        "language_lang": html_lang(other),
-        "language_help": _("Read this page in the other language"),
-        "offline": _("The connection is lost. What you see may be old; this page tries again by itself."),
-        "old": _("may be out of date"),
-        "loading": _("Loading"),
-        "skip": _("Skip to the figures"),
-        "version": asset_version(),
-    }
-
-
-def asset_version() -> str:
-    """A name for the present style and script, so that browsers may keep them."""
-    static = TEMPLATES / "voila" / "templates" / "portal" / "static"
-    content = b"".join(path.read_bytes() for path in sorted(static.iterdir()) if path.is_file())
-    return hashlib.sha256(content).hexdigest()[:8]
+    notebook.metadata["portal"] = around(handler.portal, BASE, here, handler.viewing.language)
 
 
 def socket_folder(settings: Settings) -> Path:
@@ -207,6 +179,7 @@ def run(settings: Settings) -> None:
         UnknownRoute: the installed Voila has a route that nobody has decided about.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("tornado.application").setLevel(logging.WARNING)  # below, it names sign-in sessions
     os.environ["JUPYTER_PATH"] = str(TEMPLATES)  # where Voila looks for the template
     sockets = _bind(settings.web.dashboards_port)
     root = socket_folder(settings)  # after the port: another of us may still use it
@@ -219,6 +192,3 @@ def run(settings: Settings) -> None:
         app.start()
     finally:
         shutil.rmtree(root, ignore_errors=True)
-
-
-__all__ = ["SERVICE", "Dashboards", "run"]

@@ -784,12 +784,12 @@ def test_the_language_can_be_chosen(world: World, alice: Person) -> None:
     """The link sets a cookie and leads back; a language that does not exist is refused."""
     alice.open()
     alice.leave()
-    chosen = alice.http.get(world.address("allocation?language=zh_Hant_HK"))
+    chosen = alice.http.get(world.address("allocation?set=zh_Hant_HK"))
     again, _ = alice.open(headers={"Accept-Language": "en"})
 
     assert chosen.headers["Location"] == BASE + "allocation"
     assert '<html lang="zh-Hant-HK">' in again.text
-    assert alice.http.get(world.address("allocation?language=../x")).status_code == 400
+    assert alice.http.get(world.address("allocation?set=../x")).status_code == 400
 
 
 def test_the_hub_may_be_down(tmp_path: Path) -> None:
