@@ -26,11 +26,15 @@ async def _read(client: Client, reader: Reader) -> Queue:
 def render(view: Queue, reader: Reader) -> dict[str, str]:
     """The page in pieces: region > HTML."""
     _ = reader.say
-    waiting = [job for job in view.jobs if job.state in WAITING]
-    running = [job for job in view.jobs if job.state not in WAITING]
-    return {
+    top = {
         "title": f'<h1 class="page-title">{text(_("What the cluster is doing"))}</h1>',
         "age": as_at(view.as_at, reader),
+    }
+    if view.as_at is None:
+        return top
+    waiting = [job for job in view.jobs if job.state in WAITING]
+    running = [job for job in view.jobs if job.state not in WAITING]
+    return top | {
         "figures": _figures(view, waiting, running, reader),
         "mine": _mine(waiting, running, reader),
         "waiting": _waiting(waiting, view.at, reader),

@@ -196,6 +196,13 @@ def test_the_queue_in_figures() -> None:
     assert "2 h 0 min" in words
 
 
+def test_before_the_first_look_there_are_no_figures() -> None:
+    """Nothing known is not the same as nothing there: no zeros are drawn."""
+    html = "".join(queue.render(Queue(at=NOON, as_at=None, nodes=[], jobs=[]), READER).values())
+    assert "No look at the cluster yet" in html
+    assert "figure" not in html
+
+
 def test_ones_own_jobs_come_first_and_the_rest_is_counted() -> None:
     """With a thousand jobs the table stays short, and one's own job is in it."""
     jobs = [job(id=number) for number in range(1000)] + [job(id=5000, mine=True, label="mine")]
