@@ -96,6 +96,7 @@ def up(plan: Plan, say: Callable[[str], None]) -> int:
 def _start(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> None:
     cut = power_cut.last_seen_alive(plan.home)
     processes.end(plan.home)
+    _remove_sockets(plan)
     _check_ports(plan)
     say("writing settings, keys and configuration")
     plan.prepare()
@@ -154,10 +155,17 @@ def _stop(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> Non
             supervisor.stop_all([program.name for program in wave])
     supervisor.close()
     processes.end(plan.home)
-    for leftover in ("munge/munge.sock", "db-run/db.sock"):
-        (plan.layout.folder / leftover).unlink(missing_ok=True)
+    _remove_sockets(plan)
     power_cut.mark_stopped(plan.home)
     say("stopped")
+
+
+def _remove_sockets(plan: Plan) -> None:
+    """What a process that was killed leaves behind; nothing uses it any more."""
+    for folder in (plan.layout.folder, plan.home / "run"):
+        for path in folder.rglob("*"):
+            if path.is_socket():
+                path.unlink(missing_ok=True)
 
 
 def _check_ports(plan: Plan) -> None:

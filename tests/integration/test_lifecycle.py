@@ -253,7 +253,6 @@ def test_a_whole_life(own_stack: Stack) -> None:
     _wear_out(own_stack, "dashboards")
     assert [one.name for one in supervision.down(own_stack.home)] == ["dashboards"]
     assert own_stack.stop(signal.SIGTERM) == 0
-    print(own_stack.output)
     assert_no_trace(own_stack)
 
 
