@@ -5,7 +5,6 @@ A look costs one `squeue` and one `sinfo`, however many people and sessions ther
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 
@@ -39,8 +38,6 @@ async def look(slurm: Slurm, cluster: str) -> View:
     """
     mark = new_mark()
     at = time.time()
-    queue, nodes = await asyncio.gather(
-        slurm.squeue(*text.squeue_arguments(mark)), slurm.sinfo(*text.sinfo_arguments(mark))
-    )
-    seen = text.live_jobs(queue, mark)
-    return View(cluster=cluster, at=at, jobs=seen, nodes=text.live_nodes(nodes, mark, seen))
+    seen = text.live_jobs(await slurm.squeue(*text.squeue_arguments(mark)), mark)
+    nodes = text.live_nodes(await slurm.sinfo(*text.sinfo_arguments(mark)), mark, seen)
+    return View(cluster=cluster, at=at, jobs=seen, nodes=nodes)
