@@ -23,6 +23,8 @@ CALL_SECONDS = 5.0
 SERVER_ARGUMENTS = (
     "--LanguageServerManager.autodetect=False",
     "--LabApp.extension_manager=readonly",
+    "--LabApp.news_url=None",  # asks no host outside, not even for news
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--ServerApp.log_level=WARN",
 )
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
