@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import shutil
@@ -154,12 +155,21 @@ def dress(handler: Page, notebook: nbformat.NotebookNode, cwd: str) -> None:
 
 
 def socket_folder(settings: Settings) -> Path:
-    """A private folder for the kernels' sockets: of our own home where its name is short enough, else a temporary one."""
-    wanted = settings.home.absolute() / "run" / "dash"
+    """A private folder for the kernels' sockets: under our own home, or where that is too long, a temporary one.
+
+    Its name is the same at every start, so that what a killed server left there goes.
+    """
+    home = settings.home.absolute()
+    wanted = home / "run" / "dash"
     if len(os.fsencode(wanted)) + len("/voila_12345678") + 50 > SOCKET_PATH_LONGEST:
+        short = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+        wanted = Path(tempfile.gettempdir()) / f"dash-{os.getuid()}-{short}"
+    shutil.rmtree(wanted, ignore_errors=True)
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        wanted.mkdir(mode=0o700)
+    except FileExistsError:  # somebody else's, in the folder for all
         return Path(tempfile.mkdtemp(prefix="dash-"))
-    shutil.rmtree(wanted, ignore_errors=True)  # left behind where the server was killed
-    wanted.mkdir(parents=True, mode=0o700)
     return wanted
 
 

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -433,6 +434,13 @@ def write_settings(home: Path, url: str, ports: list[int]) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
+def short_home() -> Iterator[Path]:
+    """A home with a short name, as in production, so that the kernels' sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="dash-test-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
 def running(home: Path) -> Iterator[World]:
     ports = free_ports(4)
     url = f"http://localhost:{ports[0]}"
@@ -458,8 +466,8 @@ def running(home: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with running(tmp_path_factory.mktemp("dashboards")) as world:
+def world() -> Iterator[World]:
+    with short_home() as home, running(home) as world:
         yield world
 
 
@@ -792,9 +800,9 @@ def test_the_language_can_be_chosen(world: World, alice: Person) -> None:
     assert alice.http.get(world.address("allocation?set=../x")).status_code == 400
 
 
-def test_the_hub_may_be_down(tmp_path: Path) -> None:
+def test_the_hub_may_be_down() -> None:
     """Then nobody can be recognised: a 503 that says since when, not an error; and it heals by itself."""
-    with running(tmp_path) as world:
+    with short_home() as home, running(home) as world:
         alice = Person(world, "alice")
         _, kernel = alice.open()
         world.hub.kill()
@@ -806,18 +814,19 @@ def test_the_hub_may_be_down(tmp_path: Path) -> None:
         alice.close()
 
 
-def test_a_restart_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_restart_leaves_nothing_behind() -> None:
     """SIGTERM ends kernels, capabilities and sockets; after kill -9 the kernels end by themselves; sign-in survives."""
-    with running(tmp_path) as world:
+    with short_home() as home, running(home) as world:
         alice = Person(world, "alice")
         alice.open()
         (process,) = world.kernels()
+        assert any(path.is_socket() for path in (home / "run" / "dash").rglob("*"))
         stop(world.dash)
         assert not Path(f"/proc/{process}").exists()
         assert not world.portal.capabilities
-        assert not any((tmp_path / "run").rglob("*"))
+        assert not any((home / "run" / "dash").rglob("*"))
 
-        world.dash = start_dashboards(tmp_path, world.ports["dash--service.localhost"])
+        world.dash = start_dashboards(home, world.ports["dash--service.localhost"])
         assert alice.http.get(world.address("allocation")).status_code == 200
         (process,) = world.kernels()
         world.dash.kill()

@@ -386,8 +386,14 @@ def test_a_long_home_gets_short_sockets(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 60)
     deep.mkdir()
     chosen = server.socket_folder(Settings(home=deep))
+    (chosen / "left").touch()
+    again = server.socket_folder(Settings(home=deep))
+    left = list(again.iterdir())
+    again.rmdir()
+
     assert not chosen.is_relative_to(deep)
-    chosen.rmdir()
+    assert len(str(chosen)) < 60
+    assert again == chosen and not left
 
 
 def test_refusals_are_plain() -> None:
