@@ -62,7 +62,7 @@ def up(
             isolation.become(user)
         if leashed:
             isolation.die_with_parent()
-        site = stack.Site(home, stack.port_from(dict(os.environ)))
+        site = stack.Site(home, homes.port(dict(os.environ)))
         raise typer.Exit(lifecycle.up(stack.plan(site), lifecycle.Progress(_began())))
 
 

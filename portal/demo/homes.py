@@ -1,4 +1,4 @@
-"""The home folder of a demonstration: whose it is, and that one process at a time uses it.
+"""The home folder of a demonstration: where, whose it is, at which port, and that one process at a time uses it.
 
 Standard library alone: needed before anything is installed.
 """
@@ -20,6 +20,10 @@ LONGEST = 60
 """Characters. Slurm puts sockets a few levels below, and a socket's path holds no more than 107."""
 
 
+DEFAULT_PORT = 8000
+LAST_PORT = 65_000
+
+
 class HomeError(Exception):
     """The folder cannot be used. The message is one sentence with the fix."""
 
@@ -29,6 +33,18 @@ def chosen(checkout: Path, environ: dict[str, str]) -> Path:
     if environ.get("PORTAL_HOME"):
         return Path(environ["PORTAL_HOME"]).absolute()
     return FOR_ROOT if os.geteuid() == 0 else checkout.absolute() / ".run"
+
+
+def port(environ: dict[str, str]) -> int:
+    """PORTAL_PORT, the first of the ports used, or the usual one.
+
+    Raises:
+        HomeError: not a number, or out of range.
+    """
+    written = environ.get("PORTAL_PORT") or str(DEFAULT_PORT)
+    if not (written.isascii() and written.isdecimal() and 1024 <= int(written) <= LAST_PORT):
+        raise HomeError(f"PORTAL_PORT={written} is not a port: choose a number from 1024 to {LAST_PORT}.")
+    return int(written)
 
 
 def make(home: Path) -> None:

@@ -297,6 +297,7 @@ def run() -> None:
         InstallError, HomeError, IsolationError: with one sentence.
     """
     home = homes.chosen(CHECKOUT, dict(os.environ))
+    homes.port(dict(os.environ))  # refused before anything is installed
     if homes.running(home):
         with homes.locked(home):
             pass  # raises, and names the process

@@ -61,11 +61,12 @@ def become(user: pwd.struct_passwd) -> None:
 def call_ourselves_localhost() -> None:
     """Make this process and its children see `localhost` as the machine's name; nobody else does.
 
-    Root needs nothing more; another user becomes itself in a user namespace, which a chroot or a container may forbid.
+    Root needs nothing more; another user becomes itself in a user namespace, which a chroot or a container may forbid:
+    then it has to do with the machine's own name, if that stands for 127.0.0.1.
     Call it before any thread is started.
 
     Raises:
-        IsolationError: not allowed, and the machine's own name does not stand for a loopback address either.
+        IsolationError: not allowed, and the machine's own name does not stand for 127.0.0.1 either.
     """
     if socket.gethostname() == "localhost":
         return
@@ -76,7 +77,7 @@ def call_ourselves_localhost() -> None:
             return
         raise IsolationError(
             f"Slurm would listen on public addresses: this system forbids name spaces to ordinary users"
-            f" ({os.strerror(ctypes.get_errno())}); add the line '127.0.0.1 {socket.gethostname()}' to /etc/hosts,"
+            f" ({os.strerror(ctypes.get_errno())}); put '127.0.0.1 {socket.gethostname()}' first in /etc/hosts,"
             f" or run it as root."
         )
     if not root:
@@ -88,7 +89,7 @@ def call_ourselves_localhost() -> None:
 
 def _own_name_is_loopback() -> bool:
     try:
-        return socket.gethostbyname(socket.gethostname()).startswith("127.")
+        return socket.gethostbyname(socket.gethostname()) == "127.0.0.1"
     except OSError:
         return False
 

@@ -24,9 +24,6 @@ from portal.demo.lifecycle import LifecycleError, Plan
 from portal.demo.supervision import Program, accepts
 from portal.settings import Settings
 
-DEFAULT_PORT = 8000
-LAST_BASE = 65_000
-
 ISSUER = "https://identity.aisc.example"
 """A name, not an address: people's ids are made of it, and must stay the same at another PORTAL_PORT."""
 
@@ -67,20 +64,6 @@ class Site:
 
     def settings(self) -> Settings:
         return settings_module.load(self.settings_file, {})
-
-
-def port_from(environ: dict[str, str]) -> int:
-    """PORTAL_PORT, or the usual one.
-
-    Raises:
-        LifecycleError: not a number, or out of range.
-    """
-    written = environ.get("PORTAL_PORT") or str(DEFAULT_PORT)
-    if not written.isdecimal() or not 1024 <= int(written) <= LAST_BASE:
-        raise LifecycleError(
-            f"PORTAL_PORT={written} is not a port: choose a number from 1024 to {LAST_BASE}."
-        )
-    return int(written)
 
 
 def plan(site: Site) -> Plan:
@@ -226,9 +209,9 @@ def unbooked(site: Site) -> int | None:
 
 
 def looked(site: Site) -> bool:
-    """Whether the agent has handed the portal its first look at Slurm."""
+    """Whether the agent has handed the portal its first look at Slurm and made every grant known there."""
     health = _health(site)
-    return bool(health and health.get("as_at"))
+    return bool(health and health.get("as_at") and not health.get("not_in_slurm"))
 
 
 def _health(site: Site) -> dict[str, Any] | None:
