@@ -27,8 +27,12 @@ LIST_PRICE = 3000
 """Cents for a GPU-hour: a sample, no centre's price."""
 
 ORGANISATIONS = (
-    Organisation("harbour-university", "Harbour University (sample)", "海港大學（示範）", Category.INSTITUTION),
-    Organisation("materials-institute", "Materials Institute (sample)", "物料研究院（示範）", Category.RESEARCH_CENTRE),
+    Organisation(
+        "harbour-university", "Harbour University (sample)", "海港大學（示範）", Category.INSTITUTION
+    ),
+    Organisation(
+        "materials-institute", "Materials Institute (sample)", "物料研究院（示範）", Category.RESEARCH_CENTRE
+    ),
     Organisation("delta-industries", "Delta Industries (sample)", "三角洲實業（示範）", Category.ENTERPRISE),
     Organisation("lantern-ai", "Lantern AI (sample)", "明燈人工智能（示範）", Category.STARTUP),
     Organisation("city-department", "City Department (sample)", "城市事務署（示範）", Category.GOVERNMENT),

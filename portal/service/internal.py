@@ -27,7 +27,7 @@ from portal.service import admission, booking, views, wishes
 from portal.service.access import SIGNED_IN_SECONDS, Denied, Staff, bearer
 from portal.service.desk import Desk
 from portal.service.words import Words
-from portal.store import books, people, register
+from portal.store import books, people, programme, register
 
 router = APIRouter(prefix="/internal")
 
@@ -63,10 +63,20 @@ APerson = Annotated[str, Depends(lent_to)]
 
 @router.get("/health")
 def health(desk: ADesk) -> dict[str, Any]:
-    """Whether the portal works, and how fresh what it knows is. Names nobody, so needs no token."""
+    """Whether the portal works, and how fresh what it knows is. Names nobody, so needs no token.
+
+    unbooked: jobs that have run and have no charge yet. not_in_slurm: grants whose QOS the agent has not made yet.
+    """
     with desk.store.read() as db:
         unbooked = [job for job in books.open_jobs(db) if job.start is not None]
-    return {"ok": True, "as_at": desk.view.at if desk.view else None, "unbooked": len(unbooked)}
+        known = books.counters(db, desk.settings.slurm.cluster)
+        unknown = [grant for grant in programme.grants(db).values() if grant.account not in known]
+    return {
+        "ok": True,
+        "as_at": desk.view.at if desk.view else None,
+        "unbooked": len(unbooked),
+        "not_in_slurm": len(unknown),
+    }
 
 
 @router.post("/sign-in", dependencies=[by("hub")])

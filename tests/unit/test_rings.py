@@ -74,7 +74,9 @@ def test_processes_and_databases_are_started_in_one_place(path: Path) -> None:
         assert "create_subprocess" not in path.read_text()
     if not place.startswith("portal/store/"):
         assert not used & {"sqlalchemy", "alembic", "sqlite3", "psycopg"} or place in ALSO_SQL
-    if (ring(name_of(path)) == 0 or place == TEXT_TO_RECORDS) and not place.startswith(("portal/locale", "portal/look")):
+    if (ring(name_of(path)) == 0 or place == TEXT_TO_RECORDS) and not place.startswith(
+        ("portal/locale", "portal/look")
+    ):
         assert not used & IO_IN_PURE, f"{place} is pure"
 
 
