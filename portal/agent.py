@@ -75,6 +75,22 @@ def run(settings: Settings) -> None:
     asyncio.run(_main(settings, token))
 
 
+def plan(settings: Settings) -> wish.Plan:
+    """The calls of sacctmgr that the agent would make now; nothing is changed.
+
+    Raises:
+        SettingsError: the agent's token is missing.
+        SlurmError, Unreachable, Refused: Slurm or the portal does not answer, or says no.
+    """
+    return asyncio.run(_plan(settings, settings.secret("agent.token")))
+
+
+async def _plan(settings: Settings, token: str) -> wish.Plan:
+    async with Client(settings.portal_url, token, timeout=PORTAL_SECONDS) as portal:
+        wished = await portal.wish()
+    return wish.difference(wished, await wish.read(Slurm.of(settings.slurm), wished.cluster))
+
+
 async def _main(settings: Settings, token: str) -> None:
     task = asyncio.current_task()
     assert task

@@ -15,6 +15,8 @@ from portal.settings import Settings, SettingsError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ledger = typer.Typer(no_args_is_help=True, help="Look into the ledger.")
 app.add_typer(ledger, name="ledger")
+slurm = typer.Typer(no_args_is_help=True, help="Look at what Slurm is told to enforce.")
+app.add_typer(slurm, name="slurm")
 
 
 def _settings() -> Settings:
@@ -97,6 +99,24 @@ def migrate() -> None:
     except StoreError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+@slurm.command(name="plan")
+def show_plan() -> None:
+    """Print the calls of sacctmgr that would bring Slurm to the portal's wish; change nothing."""
+    from portal.agent import FAULTS, plan
+
+    try:
+        planned = plan(_settings())
+    except (SettingsError, *FAULTS) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    for fault in planned.faults:
+        print(fault, file=sys.stderr)
+    for call in planned.calls:
+        print("sacctmgr", "-i", *call)
+    print(f"{len(planned.calls)} calls, {len(planned.faults)} faults")
+    raise typer.Exit(1 if planned.faults else 0)
 
 
 @ledger.command()

@@ -170,10 +170,7 @@ def centre(cluster: Cluster, ports: PortBlocks, pytestconfig: pytest.Config) -> 
     try:
         centre.start("serve")
         centre.start("agent")
-        until(lambda: centre.limit("gmain") == "billing=6000000")
-        until(
-            lambda: centre.cluster.run("sacctmgr", "-nP", "show", "user", "withassoc").count("gmain") or None
-        )
+        until(lambda: "wish applied" in centre.log("agent"))
         yield centre
     finally:
         for process in centre.running.values():
@@ -358,6 +355,23 @@ def test_the_cost_on_slurm_does_not_grow_with_the_jobs(centre: Centre) -> None:
         assert abs(calls["squeue"] - calls["sinfo"]) <= 1
         assert (calls["sacctmgr"], calls["scontrol"], calls["scancel"]) == (0, 0, 0)
         assert calls["sacct"] <= 1
+
+
+def test_the_plan_shows_what_the_agent_would_do_and_does_nothing(centre: Centre) -> None:
+    """Nothing while Slurm is as wished; after a change by hand, the call that puts it right."""
+    environ = {"PATH": os.environ["PATH"], "PORTAL_SETTINGS": str(centre.home / "portal.toml")}
+
+    def shown() -> str:
+        return subprocess.run(
+            [PORTAL, "slurm", "plan"], env=environ, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert shown() == "0 calls, 0 faults\n"
+    centre.cluster.run("sacctmgr", "-i", "modify", "qos", "ghour", "set", "GrpTRESMins=billing=7")
+    assert shown() == (
+        "sacctmgr -i modify qos where name=ghour set GrpTRESMins=billing=60000\n1 calls, 0 faults\n"
+    )
+    assert centre.limit("ghour") == "billing=7"
 
 
 def test_the_agent_listens_nowhere(centre: Centre) -> None:
