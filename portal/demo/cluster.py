@@ -152,6 +152,8 @@ def _programs(layout: Layout) -> list[Program]:
                 *(f"--socket={layout.database_socket}", f"--pid-file={folder}/db-run/mariadbd.pid"),
                 *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"),
                 *("--innodb-lock-wait-timeout=900", "--max-allowed-packet=64M", f"--user={user}"),
+                # MariaDB 10 takes latin1 otherwise, and slurmdbd keeps ???? for a name in Chinese
+                *("--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci"),
             ),
             ready=lambda: answers(layout.database_socket),
             limit=60,

@@ -127,6 +127,8 @@ async def test_no_name_of_a_job_hides_or_shifts_another(cluster: Cluster, slurm:
     ended, faults = await usage.ended_between(slurm, begun, int(time.time()) + 5)
 
     assert [alive[id].name for id in ids] == HOSTILE
+    names = [job.name for job in sorted(ended, key=lambda job: job.id) if job.id in ids]
+    assert names == [name.replace('"', "`") for name in HOSTILE]  # slurmdbd keeps no double quote
     assert {alive[id].account for id in ids} == {ACCOUNT}
     assert faults == []
     assert sorted(job.id for job in ended if job.id in ids) == ids
