@@ -18,14 +18,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from portal import settings as settings_module
 from portal.demo import isolation, processes
 from portal.demo.cluster import Cluster
+from portal.demo.identity_provider import sample_people
 from portal.demo.processes import taken
 from portal.settings import Settings
 
@@ -250,6 +252,25 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
         yield chromium
         chromium.close()
+
+
+@contextmanager
+def signed_in(browser: Browser, stack: Stack, who: str) -> Iterator[BrowserContext]:
+    """A browser in which this person has gone through the provider, with whatever came of it on the first page."""
+    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(f"{stack.url}/")
+    page.click("#sign-in")
+    page.fill("#login", who)
+    page.fill("#password", {person.id: person.password for person in sample_people()}[who])
+    page.click("button[type=submit]")
+    confirm = page.get_by_role("heading", name="Confirm on your phone")
+    expect(confirm.or_(page.get_by_role("heading", name="second factor"))).to_be_visible()
+    if confirm.is_visible():
+        page.click("button[type=submit]")
+        page.wait_for_url("**/services/portal/")
+    yield context
+    context.close()
 
 
 def _logs(config: pytest.Config) -> list[Path]:

@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from conftest import Stack
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from conftest import Stack, signed_in
+from playwright.sync_api import Browser, Page, expect
 
-from portal.demo.identity_provider import sample_people
 from portal.identity import person_id
 from portal.ledger import Entry, faults
 from portal.store import books, connect
 
-PASSWORDS = {person.id: person.password for person in sample_people()}
 PROTEINS = "AISS-2026-0001"
 BOOKED_WITHIN = 60_000
 """Milliseconds from Stop to the charge (the promise made to people)."""
-
-
-@contextmanager
-def signed_in(browser: Browser, stack: Stack, who: str) -> Iterator[BrowserContext]:
-    """A browser in which this person has gone through the provider, with whatever came of it on the first page."""
-    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.goto(f"{stack.url}/")
-    page.click("#sign-in")
-    page.fill("#login", who)
-    page.fill("#password", PASSWORDS[who])
-    page.click("button[type=submit]")
-    confirm = page.get_by_role("heading", name="Confirm on your phone")
-    expect(confirm.or_(page.get_by_role("heading", name="second factor"))).to_be_visible()
-    if confirm.is_visible():
-        page.click("button[type=submit]")
-        page.wait_for_url("**/services/portal/")
-    yield context
-    context.close()
 
 
 def ledger(stack: Stack) -> list[Entry]:
