@@ -96,7 +96,7 @@ async def _parts(settings: Settings) -> list[Finding]:
         "portal": lambda: _answers(f"{settings.portal_url}/internal/health"),
         "agent": lambda: _view(settings),
         "dashboards": lambda: _answers(
-            f"http://127.0.0.1:{settings.web.dashboards_port}/services/dash/health"
+            f"http://127.0.0.1:{settings.web.dashboards_port}/services/dash/look/tokens.css"
         ),
         "sign-in provider": lambda: _answers(settings.identity.endpoint("jwks")),
         "slurmctld": lambda: _slurmctld(slurm),
