@@ -26,6 +26,9 @@ from portal.store import Store, connect, writer
 
 log = logging.getLogger("portal.service")
 
+BUILT = Path(__file__).parent / "static"
+"""Where the build puts the browser code; a checkout that nobody built has none, and its pages work without."""
+
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -38,7 +41,7 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.include_router(internal.router)
     app.include_router(pages.router)
     app.mount(f"{BASE}/static/look", StaticFiles(directory=look.FOLDER))
-    app.mount(f"{BASE}/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.mount(f"{BASE}/static", StaticFiles(directory=BUILT, check_dir=False))
     app.middleware("http")(_guard)
     _answers(app)
     return app
