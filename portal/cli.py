@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Annotated
 
-import structlog
 import typer
 
+from portal import logs
 from portal import settings as settings_module
 from portal.settings import Settings, SettingsError
 
@@ -27,41 +26,13 @@ def _settings() -> Settings:
         raise typer.Exit(2) from None
 
 
-def _log() -> None:
-    """Structured logs: one JSON object a line on stderr, ours and the libraries'."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for talkative in ("httpx", "alembic"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-
-
 @app.command()
 def serve() -> None:
     """Run the portal service."""
     from portal.service.main import run
     from portal.store import StoreError
 
-    _log()
+    logs.configure()
     try:
         run(_settings())
     except (StoreError, SettingsError) as error:
@@ -74,7 +45,7 @@ def agent() -> None:
     """Run the Slurm agent."""
     from portal.agent import run
 
-    _log()
+    logs.configure()
     run(_settings())
 
 
@@ -83,6 +54,7 @@ def dashboards() -> None:
     """Run the dashboards."""
     from portal.dashboards.server import run
 
+    logs.configure()
     run(_settings())
 
 

@@ -188,7 +188,6 @@ def run(settings: Settings) -> None:
         SettingsError: a token is missing.
         UnknownRoute: the installed Voila has a route that nobody has decided about.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("tornado.application").setLevel(logging.WARNING)  # below, it names sign-in sessions
     os.environ["JUPYTER_PATH"] = str(TEMPLATES)  # where Voila looks for the template
     sockets = _bind(settings.web.dashboards_port)

@@ -147,7 +147,7 @@ def _pages(c: Any, settings: Settings) -> None:
         "shared_account": settings.slurm.accounts == "shared",
     }
     hub.authenticate_prometheus = True
-    hub.log_format = "%(asctime)s.%(msecs)03dZ %(levelname)s hub %(name)s %(message)s"
+    hub.logging_config = {"formatters": {"console": {"class": "portal.logs.JsonFormatter"}}}
     hub.tornado_settings = {
         "headers": {
             "Content-Security-Policy": "frame-ancestors 'none'",
