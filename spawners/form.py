@@ -11,7 +11,7 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from portal.client import Offering, Refused, Unreachable
-from portal.hub.language import SCRIPTS, current
+from portal.hub.language import current, script
 from portal.locale import translator
 from portal.settings import Settings
 from portal.units import gpu_hours, money
@@ -25,7 +25,6 @@ _PAGES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
 )
-SCRIPT = SCRIPTS / "start-form.js"
 
 
 def language() -> str:
@@ -66,7 +65,7 @@ def open_form(settings: Settings, offering: Offering, spoken: str) -> Markup:
         times=[(minutes, duration(minutes, spoken)) for minutes in offering.minutes],
         prices=json.dumps(prices(settings, offering, spoken), ensure_ascii=False),
         hours=gpu_hours,
-        script=f"/hub/scripts/{SCRIPT.name}?v={int(SCRIPT.stat().st_mtime):x}",
+        script=script("start-form.js"),
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from portal.locale import CHINESE, html_lang, translator
 from portal.look import TEMPLATES as SHARED
+from portal.look import version
 from portal.settings import Settings
 
 OWN = Path(__file__).parent / "template"
+SCRIPTS = Path(__file__).parent / "static"
+"""Where the build puts the browser code."""
+STYLES = OWN / "voila" / "templates" / "portal" / "static"
 _environment = Environment(
     loader=FileSystemLoader([OWN, SHARED]), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
@@ -46,12 +49,5 @@ def around(settings: Settings, base: str, here: str, language: str) -> dict[str,
         "old": _("may be out of date"),
         "loading": _("Loading"),
         "skip": _("Skip to the content"),
-        "version": asset_version(),
+        "version": version(STYLES / "portal.css", SCRIPTS / "portal.js"),
     }
-
-
-def asset_version() -> str:
-    """A name for the present style and script, so that browsers may keep them."""
-    static = OWN / "voila" / "templates" / "portal" / "static"
-    content = b"".join(path.read_bytes() for path in sorted(static.iterdir()) if path.is_file())
-    return hashlib.sha256(content).hexdigest()[:8]

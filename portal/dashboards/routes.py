@@ -34,7 +34,7 @@ from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
-from portal.dashboards.frame import home
+from portal.dashboards.frame import SCRIPTS, home
 from portal.dashboards.kernels import Full, Kernels, PortalDown
 from portal.dashboards.owners import Owners, Viewer, viewer
 from portal.dashboards.signin import BASE, SERVICE, SignInDown
@@ -354,6 +354,7 @@ def arrange(stock: Sequence[Route], hub_auth: Any) -> list[Route]:
         (re.escape(BASE), Start),
         (re.escape(BASE) + "alive/" + KERNEL_ID, Alive),
         (re.escape(BASE) + "look/(.*)", Assets, {"paths": [str(LOOK)]}),
+        (re.escape(BASE) + "scripts/(.*)", Assets, {"paths": [str(SCRIPTS)]}),
         (re.escape(BASE) + "oauth_callback", Callback, {"hub_auth": hub_auth}),
     ]
     for pattern, handler, *options in stock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from jinja2.ext import InternationalizationExtension
 from portal import locale, look
 
 SCRIPTS = Path(__file__).parent / "static"
+"""Where the build puts the browser code."""
 _language: ContextVar[str] = ContextVar("language", default=locale.ENGLISH)
 
 
@@ -39,18 +39,13 @@ def choose(handler: Any) -> str:
     return language
 
 
-@cache
-def _version(path: Path) -> str:
-    """Changes when the file does, so that browsers may keep it."""
-    return format(int(path.stat().st_mtime), "x")
+def script(name: str) -> str:
+    """The address of a script of ours."""
+    return f"/hub/scripts/{name}?v={look.version(SCRIPTS / name)}"
 
 
 def _look(name: str) -> str:
-    return f"/hub/look/{name}?v={_version(look.FOLDER / name)}"
-
-
-def _script(name: str) -> str:
-    return f"/hub/scripts/{name}?v={_version(SCRIPTS / name)}"
+    return f"/hub/look/{name}?v={look.version(look.FOLDER / name)}"
 
 
 class PortalPages(InternationalizationExtension):
@@ -65,5 +60,5 @@ class PortalPages(InternationalizationExtension):
             other_language=lambda: locale.ENGLISH if current() == locale.CHINESE else locale.CHINESE,
             html_lang=locale.html_lang,
             look=_look,
-            script=_script,
+            script=script,
         )

@@ -1,14 +1,24 @@
 // Shows how a start goes on, as the hub reports it, and opens the session once it is ready.
 // Messages are shown as text only, whatever they contain.
 
-const pending = document.getElementById("pending");
-const message = document.getElementById("progress-message");
-const bar = document.getElementById("progress-bar");
-const log = document.getElementById("progress-log");
-const events = new EventSource(pending.dataset.progress);
+import { part } from "../../look/page";
+
+/** One event of the hub's progress API. progress: percent. */
+interface Report {
+  progress?: number;
+  message?: string;
+  ready?: boolean;
+  failed?: boolean;
+}
+
+const pending = part("pending", HTMLElement);
+const message = part("progress-message", HTMLElement);
+const bar = part("progress-bar", HTMLProgressElement);
+const log = part("progress-log", HTMLElement);
+const events = new EventSource(pending.dataset.progress ?? "");
 let last = "";
 
-function show(text) {
+function show(text: string | undefined): void {
   if (!text || text === last) return;
   last = text;
   message.textContent = text;
@@ -17,8 +27,8 @@ function show(text) {
   log.append(line);
 }
 
-events.onmessage = (event) => {
-  const report = JSON.parse(event.data);
+events.onmessage = (event: MessageEvent<string>) => {
+  const report: Report = JSON.parse(event.data);
   if (report.progress !== undefined) bar.value = report.progress;
   if (!report.ready && !report.failed) show(report.message);
   // ready: the hub redirects to the session; failed: it says why
