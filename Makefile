@@ -1,5 +1,5 @@
 # One short command per job, the same by hand and in CI.
-.PHONY: run clean test unit check help
+.PHONY: run clean test unit check messages help
 .DEFAULT_GOAL := help
 INSTALL := @/usr/bin/python3 -B -m portal.demo.install
 
@@ -17,6 +17,9 @@ unit: ## The quick tests: no services, seconds
 
 check: ## Format, lint and strict types
 	$(INSTALL) check
+
+messages: ## Bring the catalogues of translations up to date with the sources
+	$(INSTALL) messages
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10

@@ -158,10 +158,14 @@ def _running(jobs: list[QueueJob], now: int, reader: Reader) -> str:
 def _since(job: QueueJob, now: int, reader: Reader) -> str:
     """How much time a running job has left; another state is named instead."""
     _ = reader.say
-    if job.state == "COMPLETING":
-        return text(_("Ending now"))
+    words = {
+        "COMPLETING": _("Ending now"),
+        "CONFIGURING": _("Being prepared"),
+        "SUSPENDED": _("Paused"),
+        "STOPPED": _("Paused"),
+    }
     if job.state != "RUNNING":
-        return text(job.state)
+        return text(words.get(job.state, job.state))
     if job.start is None or job.limit_seconds is None:
         return text(_("No time limit"))
     return text(duration(job.start + job.limit_seconds - now, reader))

@@ -31,7 +31,7 @@ DEBIAN = (
     *("slurm-wlm", "slurmdbd", "slurm-wlm-mysql-plugin", "munge", "mariadb-server", "python3-venv"),
     *("ca-certificates", "passwd"),
 )
-DEBIAN_FOR_TESTS = ("chromium", "fonts-noto-cjk")
+DEBIAN_FOR_TESTS = ("chromium", "fonts-noto-cjk", "libatomic1")
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\n# aisc-portal: packages are being installed, their services stay off\nexit 101\n"
 SOURCES = ("portal", "spawners")
@@ -363,6 +363,12 @@ def check() -> None:
     _check()
 
 
+def messages() -> None:
+    """Bring the catalogues of translations up to date with the sources."""
+    _developer(())
+    _run([f"{DEVELOPER}/bin/python", "-m", "portal.locale.catalogue"])
+
+
 def unit() -> None:
     """The quick tests."""
     _developer(())
@@ -428,6 +434,7 @@ VERBS: dict[str, Callable[[], None]] = {
     "runtime": runtime,
     "clean": clean,
     "check": check,
+    "messages": messages,
     "unit": unit,
     "test": test,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_time
 
 from portal.locale import CHINESE, html_lang, translator
 from portal.policy import N_, Refusal
@@ -15,7 +15,7 @@ from portal.units import gpu_hours, money
 
 STATES = {
     "draft": N_("Draft"),
-    "not-started": N_("Not started"),
+    "not-started": N_("Not started yet"),
     "active": N_("Active"),
     "exhausted": N_("Used up"),
     "suspended": N_("Suspended"),
@@ -64,7 +64,8 @@ class Words:
         return format_time(datetime.fromtimestamp(at, self._zone), "HH:mm", locale=self._locale)
 
     def moment(self, at: int) -> str:
-        return format_datetime(datetime.fromtimestamp(at, self._zone), "medium", locale=self._locale)
+        """Date and time, on the same clock of 24 hours as everywhere else."""
+        return f"{self.date(at)} {self.clock(at)}"
 
     def duration(self, seconds: int) -> str:
         """`2 h 10 min`, `45 min`, `30 s`."""
