@@ -83,6 +83,9 @@ class Door:
     async def viewer(self, request: Request) -> str:
         """Opaque id of the person at the browser.
 
+        Only what this browser's own sign-in brought counts: a token of a notebook or one made for scripts may reach
+        the portal too, and would be a whole sign-in if it could be put into the cookie.
+
         Raises:
             SignedOut, HubAway.
         """
@@ -92,6 +95,8 @@ class Door:
         user = await self._ask(self._hub.user_for_token(token, sync=False))
         if not user or not self._hub.check_scopes(self._hub.access_scopes, user):
             raise SignedOut
+        if not user.get("session_id"):
+            raise SignedOut
         return str(user["name"])
 
     def to_sign_in(self, request: Request) -> Response:
@@ -99,6 +104,8 @@ class Door:
         verifier, challenge, method = self._hub.generate_pkce_code_challenge()
         state = self._hub.generate_state()
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        if request.url.path == f"{BASE}/oauth_callback":
+            back = f"{BASE}/"  # a second visit to that address could only begin a third
         query = {
             "client_id": self._hub.oauth_client_id,
             "redirect_uri": self._hub.oauth_redirect_uri,
@@ -120,7 +127,7 @@ class Door:
         """
         kept = self._verify(request.cookies.get(f"{self._prefix}portal-state", ""))
         state, code = request.query_params.get("state", ""), request.query_params.get("code", "")
-        if not kept or not code or not hmac.compare_digest(str(kept["state"]), state):
+        if not kept or not code or not _same(str(kept["state"]), state):
             raise SignedOut
         try:
             token = await self._ask(
@@ -162,13 +169,18 @@ class Door:
 
     def _verify(self, text: str) -> dict[str, Any] | None:
         body, _, mac = text.partition(".")
-        if not hmac.compare_digest(self._mac(body), mac):
+        if not _same(self._mac(body), mac):
             return None
         value: dict[str, Any] = json.loads(urlsafe_b64decode(body))
         return value if value["until"] > time.time() else None
 
     def _mac(self, body: str) -> str:
         return hmac.new(self._key, body.encode(), hashlib.sha256).hexdigest()
+
+
+def _same(one: str, other: str) -> bool:
+    """Compare in constant time, whatever letters somebody sent."""
+    return hmac.compare_digest(one.encode(errors="surrogateescape"), other.encode(errors="surrogateescape"))
 
 
 def _own_path(path: str) -> str:

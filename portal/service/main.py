@@ -50,7 +50,8 @@ def create(settings: Settings, store: Store) -> FastAPI:
 async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
     """Refuse what another page sends with the person's cookie; tell the browser what this page may do."""
     door: Door = request.app.state.door
-    by_cookie = "authorization" not in request.headers and request.url.path.startswith(BASE)
+    path = request.url.path
+    by_cookie = path.startswith(f"{BASE}/") and not path.startswith(f"{BASE}/api/")
     if by_cookie and request.method not in SAFE and request.headers.get("origin") != door.origin:
         response = pages.error_page(request, _words(request), "origin")
     else:
