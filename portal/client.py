@@ -374,8 +374,8 @@ class Client:
     async def close_capability(self, token: str) -> None:
         await self._call("POST", "/internal/capabilities/close", {"token": token})
 
-    async def allocation(self) -> Allocation:
-        return await self._get("/internal/my/allocation", Allocation)
+    async def allocation(self, language: str = "en") -> Allocation:
+        return await self._get("/internal/my/allocation", Allocation, language=language)
 
     async def queue(self, language: str = "en") -> Queue:
         return await self._get("/internal/my/queue", Queue, language=language)

@@ -17,7 +17,7 @@ def show() -> None:
 
 
 async def _read(client: Client, reader: Reader) -> Allocation:
-    return await client.allocation()
+    return await client.allocation(reader.language)
 
 
 def render(view: Allocation, reader: Reader) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The strings people read, gathered from the sources, and the catalogues that translate them (`make messages`).
 
-`babel.toml` says where strings are looked for. A catalogue names files but no lines and no dates, so that it changes
-only when a string does.
+`babel.toml` says where strings are looked for. A catalogue names no files, lines or dates, so that it changes only when
+a string does.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ def _literal(node: ast.expr) -> str | None:
 
 
 def extracted() -> Catalog:
-    """Every string in the sources, with the files that it is in."""
+    """Every string in the sources."""
     rules = tomllib.loads((CHECKOUT / "babel.toml").read_text())["mappings"]
     methods = [(rule["pattern"], rule["method"]) for rule in rules]
     found = Catalog(domain=DOMAIN, fuzzy=False)
     for source in SOURCES:
-        for name, line, message, comments, context in extract_from_dir(
+        for _, _, message, _, context in extract_from_dir(
             CHECKOUT / source, methods, keywords=DEFAULT_KEYWORDS
         ):
-            found.add(message, None, [(f"{source}/{name}", line)], auto_comments=comments, context=context)
+            found.add(message, context=context)
     return found
 
 
@@ -77,7 +77,7 @@ def updated(old: Catalog, found: Catalog) -> Catalog:
     for message in found:
         if message.id:
             known = old.get(message.id) or old.obsolete.get(_key(message.id))
-            new.add(message.id, known.string if known else None, message.locations)
+            new.add(message.id, known.string if known else None)
     for message in [*old, *old.obsolete.values()]:
         if message.id and message.string and message.id not in new:
             new.obsolete[_key(message.id)] = message
@@ -91,7 +91,7 @@ def _key(id: Any) -> str:
 def written(catalogue: Catalog) -> bytes:
     """The text of a catalogue; the same for the same strings, whenever and wherever it is made."""
     file = io.BytesIO()
-    write_po(file, catalogue, width=110, sort_output=True, include_lineno=False)
+    write_po(file, catalogue, width=110, sort_output=True, no_location=True)
     lines = file.getvalue().decode().splitlines(keepends=True)
     noise = tuple(f'"{name}:' for name in NOISE)
     return "".join(line for line in lines if not line.startswith(noise)).encode()

@@ -104,7 +104,9 @@ class Words:
         room = self.gettext("{cores} cores, {memory} GB memory").format(
             cores=size.cores, memory=size.memory_mb // 1000
         )
-        return f"{accelerator}, {room}" if accelerator else room
+        if not accelerator:
+            return room
+        return self.gettext("{accelerator}, {room}").format(accelerator=accelerator, room=room)
 
     def refusal(self, refusal: Refusal) -> str:
         """A refusal as one sentence with its next step."""

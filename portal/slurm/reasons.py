@@ -80,6 +80,7 @@ FAMILIES = {
 
 def explain(reason: str, language: str) -> str:
     """The sentence for a reason such as `Priority`; the reason itself where there is none."""
-    sentence = REASONS.get(reason.split(",", 1)[0].strip()) or REASONS.get(reason)
-    sentence = sentence or next((text for start, text in FAMILIES.items() if reason.startswith(start)), None)
+    word = reason.strip().replace(" ", "_")  # squeue prints some with spaces, scontrol with underlines
+    sentence = REASONS.get(word.split(",", 1)[0]) or REASONS.get(word)
+    sentence = sentence or next((text for start, text in FAMILIES.items() if word.startswith(start)), None)
     return translator(language).gettext(sentence) if sentence else reason

@@ -85,7 +85,7 @@ def test_every_string_of_the_sources_is_in_the_catalogue() -> None:
 
 
 def test_make_messages_changes_nothing_when_nothing_changed() -> None:
-    """No dates, no line numbers, and no other order: what changes in the file is what changed in words."""
+    """No dates, no places in the code, and no other order: the file changes when the words do."""
     again = catalogue.updated(kept(), catalogue.extracted())
     assert catalogue.written(again) == catalogue.path(CHINESE).read_bytes(), "run make messages"
 

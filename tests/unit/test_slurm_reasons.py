@@ -18,6 +18,11 @@ def test_every_known_reason_is_one_sentence_for_people(reason: str) -> None:
         ("ReqNodeNotAvail, UnavailableNodes:gpu[01-02]", "ReqNodeNotAvail"),
         ("ReqNodeNotAvail,_UnavailableNodes:gpu01", "ReqNodeNotAvail"),
         ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved", "NodeDown"),
+        (
+            "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+            "NodeDown",
+        ),
+        ("launch failed requeued held", "launch_failed_requeued_held"),
         ("QOSGrpCpuLimit", "QOSGrpNodeLimit"),
         ("AssocMaxJobsLimit", "AssocMaxWallDurationPerJobLimit"),
     ],

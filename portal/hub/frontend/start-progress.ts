@@ -23,14 +23,16 @@ function show(text: string | undefined): void {
   last = text;
   message.textContent = text;
   const line = document.createElement("li");
-  line.textContent = `${new Date().toLocaleTimeString(document.documentElement.lang)}  ${text}`;
+  const time = new Date().toLocaleTimeString(document.documentElement.lang, { hourCycle: "h23" });
+  line.textContent = `${time}  ${text}`;
   log.append(line);
 }
 
 events.onmessage = (event: MessageEvent<string>) => {
   const report: Report = JSON.parse(event.data);
   if (report.progress !== undefined) bar.value = report.progress;
-  if (!report.ready && !report.failed) show(report.message);
+  // at 0 speaks JupyterHub itself, in English only; what our spawners say comes later
+  if (report.progress && !report.ready && !report.failed) show(report.message);
   // ready: the hub redirects to the session; failed: it says why
   if (report.ready || report.failed) {
     events.close();
