@@ -138,14 +138,15 @@ class Agent:
             return
         ended, faults = await usage.ended_by_id(self._slurm, [id for id, _ in due])
         _complain(faults)
-        await self._tell(job for job in ended if _key(job) in due or _key(job) not in self._told)
+        asked = {id for id, _ in due}  # of some only the id is known, so they may have been told before
+        await self._tell(job for job in ended if job.id in asked or _key(job) not in self._told)
         self._missing.asked(due, time.time())
 
     async def sweep(self) -> None:
         """Tell the portal of all jobs that ended since the last sweep at which slurmdbd knew everything."""
         now = int(time.time())
         complete = await self._dbd_knows_all()
-        begin = self._progress.swept(now - FIRST_SWEEP_SECONDS) - OVERLAP_SECONDS
+        begin = self._progress.swept(now - FIRST_SWEEP_SECONDS, now) - OVERLAP_SECONDS
         still: set[Key] = set()
         for start, end in slices(begin, now):
             ended, faults = await usage.ended_between(self._slurm, start, end)
@@ -232,10 +233,10 @@ class Progress:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def swept(self, first: int) -> int:
-        """Seconds since 1970; `first` if there is no such file, or it is damaged."""
+    def swept(self, first: int, now: int) -> int:
+        """Seconds since 1970; `first` if there is no such file, or it is damaged; not after `now`, whatever clock."""
         try:
-            return int(json.loads(self._path.read_text())["swept"])
+            return min(int(json.loads(self._path.read_text())["swept"]), now)
         except FileNotFoundError:
             return first
         except (OSError, ValueError, KeyError, TypeError):

@@ -27,38 +27,48 @@ ASKED_AT_ONCE = 100
 
 def see(desk: Desk, view: View) -> list[Unbooked]:
     """Take in one look. Returns the jobs that are gone and not booked, oldest first."""
-    before = int(desk.view.at) if desk.view and desk.view.cluster == view.cluster else int(view.at)
+    missing: list[Unbooked] = []
     with desk.store.write() as db:
-        accounts = {grant.account: grant for grant in programme.grants(db).values()}
-        sessions = {session.id: session for session in register.alive(db) if session.cluster == view.cluster}
-        known = {(job.id, job.submit): job for job in books.open_jobs(db, view.cluster)}
-        seen = {(live.id, live.submit) for live in view.jobs}
-        for live in view.jobs:
-            if live.account in accounts:
-                _see_job(
-                    db,
-                    view.cluster,
-                    live,
-                    accounts[live.account],
-                    sessions,
-                    known.get((live.id, live.submit)),
-                )
-        for key, job in known.items():
-            if key not in seen and job.gone is None:
-                books.put_job(db, replace(job, gone=before))
-                _end_session(db, sessions.get(job.session or ""), job.id, before)
-        missing = _unseen(db, sessions, {live.id for live in view.jobs}, view.at)
+        before = int(desk.view.at) if desk.view and desk.view.cluster == view.cluster else int(view.at)
+        if _is_news(desk, view):
+            missing = _take_in(db, view, before)
+            desk.view = view
         gone = [job for job in books.open_jobs(db, view.cluster) if job.gone is not None]
-    if desk.view is None or desk.view.at < view.at:
-        desk.view = view
     waiting = [Unbooked(id=job.id, submit=job.submit, gone=job.gone or before) for job in gone]
     return [*missing, *waiting][:ASKED_AT_ONCE]
 
 
+def _is_news(desk: Desk, view: View) -> bool:
+    """Whether the look is newer than the last. One in the future was made before the clock was put right."""
+    last = desk.view
+    return last is None or last.cluster != view.cluster or not view.at < last.at <= desk.now()
+
+
+def _take_in(db: Db, view: View, before: int) -> list[Unbooked]:
+    """Write down what a look shows. before: when the last one was made, in which a job now gone was alive."""
+    accounts = {grant.account: grant for grant in programme.grants(db).values()}
+    sessions = {session.id: session for session in register.alive(db) if session.cluster == view.cluster}
+    by_job = {session.job: session for session in sessions.values() if session.job is not None}
+    known = {(job.id, job.submit): job for job in books.open_jobs(db, view.cluster)}
+    seen = {(live.id, live.submit) for live in view.jobs}
+    for live in view.jobs:
+        if live.account in accounts:
+            old = known.get((live.id, live.submit))
+            session = _see_job(db, view.cluster, live, accounts[live.account], by_job.get(live.id), old)
+            if session and session.ended is None:
+                sessions[session.id] = by_job[live.id] = session
+    for key, job in known.items():
+        if key not in seen and job.gone is None:
+            books.put_job(db, replace(job, gone=before))
+            _end_session(db, sessions.get(job.session or ""), job.id, before)
+    return _unseen(db, sessions, {live.id for live in view.jobs}, view.at)
+
+
 def _see_job(
-    db: Db, cluster: str, live: LiveJob, grant: Grant, sessions: dict[str, Session], old: Job | None
-) -> None:
-    session = _bind(db, live.id, live.name, live.account, live.qos, live.user, sessions)
+    db: Db, cluster: str, live: LiveJob, grant: Grant, mine: Session | None, old: Job | None
+) -> Session | None:
+    """Write down one job, and return its session. mine: the session that says it has this job."""
+    session = _session_of(db, mine, cluster, live.id, live.name, live.account, live.qos, live.user)
     new = Job(
         cluster=cluster,
         id=live.id,
@@ -76,33 +86,38 @@ def _see_job(
         limit_seconds=live.limit_seconds,
         start=live.start,
         grant=grant.code,
-        session=session.id if session else None,
-        person=session.person if session else people.by_unix_user(db, live.user),
+        session=session.id if session else (old.session if old else None),
+        person=session.person if session else _person(db, old, live.user),
     )
     if new != old:
         books.put_job(db, new)
+    return session
 
 
-def _bind(
-    db: Db, id: int, name: str, account: str, qos: str, user: str, sessions: dict[str, Session]
+def _person(db: Db, old: Job | None, user: str) -> str:
+    """Whose job it is that no session claims: as it was known, else the owner of the Unix account."""
+    return old.person if old and old.person else people.by_unix_user(db, user)
+
+
+def _session_of(
+    db: Db, mine: Session | None, cluster: str, id: int, name: str, account: str, qos: str, user: str
 ) -> Session | None:
     """The session that a job belongs to: the one whose job it is, or whose name it bears and which has none yet.
 
-    By name only if account, QOS and Unix user are those that were registered; the first wins (design.md, decision 5).
+    mine: the session not ended whose job has this id. By name only if account, QOS and Unix user are those that were
+    registered; the first wins (design.md, decision 5). A registration that lapsed or failed in the meantime still says
+    whose job it is.
     """
-    mine = next(
-        (session for session in sessions.values() if session.job == id and session.account == account), None
-    )
-    if mine:
+    if mine and (mine.account == account or mine.job_name == name):
         return mine
-    session = sessions.get(name.removeprefix(SESSION_NAME)) if name.startswith(SESSION_NAME) else None
-    if session is None or session.job is not None:
+    found = register.session(db, name.removeprefix(SESSION_NAME)) if name.startswith(SESSION_NAME) else None
+    if found is None or found.job not in (None, id):
         return None
-    if (session.account, session.account, session.unix_user) != (account, qos, user):
+    if (found.cluster, found.account, found.account, found.unix_user) != (cluster, account, qos, user):
         return None
-    register.change(db, session.id, job=id)
-    sessions[session.id] = replace(session, job=id)
-    return sessions[session.id]
+    if found.job is None:
+        register.change(db, found.id, job=id)
+    return replace(found, job=id)
 
 
 def _unseen(db: Db, sessions: dict[str, Session], in_view: set[int], looked: float) -> list[Unbooked]:
@@ -132,12 +147,17 @@ def _book(desk: Desk, record: FinishedJob) -> Booked:
     with desk.store.write() as db:
         accounts = {grant.account: grant for grant in programme.grants(db).values()}
         grant = accounts.get(record.account)
+        mine = register.of_job(db, record.cluster, record.id)
+        if (
+            mine and mine.asked <= record.end
+        ):  # an older record is of a job before Slurm began its numbers anew
+            _end_session(db, mine, record.id, record.end)
         if grant is None:
             return _aside(db, record, f"no grant has the account {record.account!r}", desk.now())
         old = books.find_job(db, record.cluster, record.id, record.submit)
         if old and old.booked is not None:
             return Booked(id=record.id, submit=record.submit, outcome="already")
-        job = _finished_job(db, record, grant, old, desk.now())
+        job = _finished_job(db, record, grant, mine, old, desk.now())
         try:
             _charge(db, job, grant, desk.now())
         except LedgerError as error:
@@ -148,12 +168,14 @@ def _book(desk: Desk, record: FinishedJob) -> Booked:
     return Booked(id=record.id, submit=record.submit, outcome="booked")
 
 
-def _finished_job(db: Db, record: FinishedJob, grant: Grant, old: Job | None, now: int) -> Job:
+def _finished_job(
+    db: Db, record: FinishedJob, grant: Grant, mine: Session | None, old: Job | None, now: int
+) -> Job:
     session = None
     if old is None or old.session is None:
-        alive = {one.id: one for one in register.alive(db) if one.cluster == record.cluster}
-        session = _bind(db, record.id, record.name, record.account, record.qos, record.user, alive)
-    who = old.person if old and old.person else ""
+        session = _session_of(
+            db, mine, record.cluster, record.id, record.name, record.account, record.qos, record.user
+        )
     return Job(
         cluster=record.cluster,
         id=record.id,
@@ -176,7 +198,7 @@ def _finished_job(db: Db, record: FinishedJob, grant: Grant, old: Job | None, no
         counter=books.counters(db, record.cluster).get(record.qos),
         session=session.id if session else (old.session if old else None),
         grant=grant.code,
-        person=session.person if session else (who or people.by_unix_user(db, record.user)),
+        person=session.person if session else _person(db, old, record.user),
     )
 
 

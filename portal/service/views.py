@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portal.client import Allocation, GrantView, LiveJob, Queue, QueueJob
 from portal.grants import state
@@ -149,7 +149,8 @@ class Work:
 
     @property
     def grant(self) -> str:
-        return (self.session.grant if self.session else None) or (self.job.grant if self.job else None) or ""
+        """Who pays: the job's grant, for its owner may have moved it to another one."""
+        return (self.job.grant if self.job else None) or (self.session.grant if self.session else "")
 
 
 def work(desk: Desk, db: Db, person: str) -> list[Work]:
@@ -196,8 +197,6 @@ def _work(db: Db, session: Session | None, job: Job | None, now: int) -> Work:
         else:
             used = job.billing * max(0, (job.gone or now) - job.start)
             left = max(0, job.start + job.limit_seconds - now) if job.limit_seconds is not None else None
-    code = (session.grant if session else None) or (job.grant if job else None) or ""
-    grant = programme.grant(db, code)
-    return Work(
-        session, job, used, price(used, grant.list_price, grant.share) if grant else Price(0, 0), left
-    )
+    found = Work(session, job, used, Price(0, 0), left)
+    grant = programme.grant(db, found.grant)
+    return replace(found, cost=price(used, grant.list_price, grant.share)) if grant else found

@@ -63,6 +63,14 @@ def session(db: Connection, id: str) -> Session | None:
     return _session(row) if row else None
 
 
+def of_job(db: Connection, cluster: str, job: int) -> Session | None:
+    """The session not ended that has this job; the one asked for last, should Slurm have begun its numbers anew."""
+    mine = (tables.session.c.cluster == cluster) & (tables.session.c.job == job)
+    query = select(*COLUMNS).where(mine, tables.session.c.ended.is_(None))
+    row = db.execute(query.order_by(tables.session.c.asked.desc()).limit(1)).one_or_none()
+    return _session(row) if row else None
+
+
 def by_token(db: Connection, token_hash: str) -> Session | None:
     """The session whose notebook holds this token, while it has not ended."""
     query = select(*COLUMNS).where(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -268,6 +269,89 @@ def test_a_session_is_charged_to_its_person(desk: At) -> None:
         assert list(faults(books.chain(db))) == []
         over = register.session(db, admitted.id)
         assert over and over.outcome == "ended"
+
+
+def person_of(desk: Desk, key: str = f"charge:aisc:7:{NOW}") -> str | None:
+    with desk.store.read() as db:
+        line = books.find(db, key)
+        return line.person if line else None
+
+
+def test_a_session_that_ran_while_the_portal_was_away_is_its_persons(desk: At) -> None:
+    """Admitted, then the portal dies; when it is back the job is over and the registration has lapsed."""
+    admitted = request(desk, ask("p2"))
+    see(desk, look(NOW + LAPSE_SECONDS + 60))
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    book(desk, [ended(name=admitted.job_name)])
+    assert person_of(desk) == "p2"
+    with desk.store.read() as db:
+        assert [one.id for one in books.jobs_of_session(db, admitted.id)] == [7]
+
+
+def test_a_requeued_session_stays_its_persons(desk: At) -> None:
+    """The first run ends the session; what the same job runs further is no stranger's."""
+    admitted = request(desk, ask("p2"))
+    again = job(name=admitted.job_name, submit=NOW + 50, start=NOW + 60)
+    see(desk, look(NOW + 5, job(name=admitted.job_name)))
+    see(desk, look(NOW + 55, again))
+    see(desk, look(NOW + 65, again))
+    book(desk, [ended(name=admitted.job_name)])
+    book(desk, [ended(name=admitted.job_name, submit=NOW + 50, start=NOW + 60, end=NOW + 160)])
+    assert person_of(desk) == person_of(desk, f"charge:aisc:7:{NOW + 50}") == "p2"
+
+
+def test_a_session_moved_to_another_grant_commits_nothing_once_it_is_over(desk: At) -> None:
+    """Slurm lets its owner change the account while it waits: the other grant pays, the person stays."""
+    admitted = request(desk, ask("p2"))
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    moved: dict[str, Any] = {"name": admitted.job_name, "account": OTHER.account, "qos": OTHER.account}
+    see(desk, look(NOW + 5, job(**moved)))
+    assert (committed_of(desk, "G-1"), committed_of(desk, "G-2")) == (0, GPU_HOUR)
+    see(desk, look(NOW + 105))
+    book(desk, [ended(**moved)])
+    assert (committed_of(desk, "G-1"), committed_of(desk, "G-2")) == (0, 0)
+    assert person_of(desk) == "p2"
+    assert balance_of(desk, "G-2") == 10 * GPU_HOUR - 100_000
+
+
+def test_a_session_moved_out_of_all_grants_ends_with_its_job(desk: At) -> None:
+    """Its record is put aside, and nothing stays committed for ever."""
+    admitted = request(desk, ask())
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    missing = see(desk, look(NOW + SETTLE_SECONDS + 1))
+    assert [one.id for one in missing] == [7]
+    assert book(desk, [ended(name=admitted.job_name, account="overhead")])[0].outcome == "aside"
+    assert committed_of(desk) == 0
+    assert see(desk, look(NOW + 60)) == []
+
+
+def test_a_job_booked_before_its_session_is_known_ends_the_session(desk: At) -> None:
+    """Renamed by its owner and reported late: asked for by id, and already booked."""
+    admitted = request(desk, ask())
+    book(desk, [ended(name="mine")])
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    assert [one.id for one in see(desk, look(NOW + SETTLE_SECONDS + 1))] == [7]
+    assert book(desk, [ended(name="mine")])[0].outcome == "already"
+    assert committed_of(desk) == 0
+
+
+def test_a_look_that_arrives_late_changes_nothing(desk: At) -> None:
+    """An older look knows no job of today; taken in, it would end every session."""
+    admitted = request(desk, ask())
+    desk.time = NOW + 60
+    see(desk, look(NOW + 50, job(name=admitted.job_name)))
+    assert see(desk, look(NOW + 20)) == []
+    with desk.store.read() as db:
+        found = register.session(db, admitted.id)
+        assert found and found.ended is None
+    assert desk.view and desk.view.at == NOW + 50
+
+
+def test_a_clock_put_back_does_not_stop_the_looks(desk: At) -> None:
+    """The last look lies in the future then, and counts no more."""
+    see(desk, look(NOW + 3600))
+    see(desk, look(NOW + 1, job()))
+    assert desk.view and [one.id for one in desk.view.jobs] == [7]
 
 
 def test_an_overrun_is_booked_and_shown_below_zero(desk: At) -> None:

@@ -49,12 +49,13 @@ def test_with_many_missing_each_has_its_turn() -> None:
 def test_progress_survives_a_restart_and_a_damaged_file(tmp_path: Path) -> None:
     """Without a readable file the sweep starts far back: jobs are told twice rather than not at all."""
     file = tmp_path / "agent.json"
-    assert Progress(file).swept(7) == 7
+    assert Progress(file).swept(7, 500) == 7
     Progress(file).set(100)
-    assert Progress(file).swept(7) == 100
+    assert Progress(file).swept(7, 500) == 100
+    assert Progress(file).swept(7, 50) == 50, "the clock was put back"
     for damaged in ("", "{", "[]", '{"swept": null}'):
         file.write_text(damaged)
-        assert Progress(file).swept(7) == 7
+        assert Progress(file).swept(7, 500) == 7
 
 
 @given(begin=st.integers(0, 10**7), length=st.integers(0, 10**6))
