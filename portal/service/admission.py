@@ -45,10 +45,10 @@ def claims(db: Db, grants: dict[str, Grant]) -> dict[str, list[Claim]]:
     return found
 
 
-def standings(db: Db, person: str) -> list[Standing]:
-    """How one person stands with every grant of theirs."""
+def standings(db: Db, person: str, now: int) -> list[Standing]:
+    """How one person stands with every grant of theirs; one they have left shows them nothing any more."""
     grants, balances = programme.grants(db), books.balances(db)
-    mine = {membership.grant: membership for membership in programme.memberships(db, person)}
+    mine = {one.grant: one for one in programme.memberships(db, person) if one.holds(now)}
     open_claims = claims(db, grants)
     return [
         _standing(db, grants[code], mine[code], balances.get(code, 0), open_claims.get(code, []))
@@ -80,9 +80,11 @@ def request(desk: Desk, asked: SessionRequest) -> Admitted:
 
 def _request(desk: Desk, db: Db, asked: SessionRequest, now: int) -> Admitted:
     person = people.person(db, asked.person)
-    standing = next((one for one in standings(db, asked.person) if one.grant.code == asked.grant), None)
+    _give_up_unsubmitted(db, asked, now)
+    mine = standings(db, asked.person, now)
+    standing = next((one for one in mine if one.grant.code == asked.grant), None)
     size = desk.settings.offer.size(asked.size)
-    if person is None or not programme.memberships(db, asked.person):
+    if person is None or not mine:
         raise RefusedStart(Refusal("no-grant", "grant", NO_GRANT))
     if standing is None:
         raise RefusedStart(_not_offered("grant", asked.grant))
@@ -111,6 +113,17 @@ def _request(desk: Desk, db: Db, asked: SessionRequest, now: int) -> Admitted:
         memory_mb=size.memory_mb,
         minutes=asked.minutes,
     )
+
+
+def _give_up_unsubmitted(db: Db, asked: SessionRequest, now: int) -> None:
+    """End what was registered before for the same server and has no job.
+
+    The hub has one session for a server and asks for the next only when it has given up the last: it waited too long
+    for our answer, or died before it had it.
+    """
+    for session in register.alive(db, asked.person):
+        if session.server == asked.server and session.job is None:
+            register.change(db, session.id, ended=now, outcome="failed")
 
 
 class SlurmUnknown(Exception):
@@ -157,7 +170,7 @@ def offering(desk: Desk, person: str, words: Words) -> Offering:
     """Everything the start form shows, every price worked out: the browser does no sums."""
     now, offer = desk.now(), desk.settings.offer
     with desk.store.read() as db:
-        mine, chosen = standings(db, person), people.last_choice(db, person)
+        mine, chosen = standings(db, person, now), people.last_choice(db, person)
     quotes: dict[str, dict[str, dict[int, Quote]]] = {}
     refusals: dict[str, dict[str, dict[int, str]]] = {}
     grants = []

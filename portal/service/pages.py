@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import httpx
 from fastapi import APIRouter, Depends, Request
 from jinja2 import Environment, FileSystemLoader
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from portal import look
@@ -106,7 +107,7 @@ def start(person: AViewer, desk: ADesk, grant: str = "", size: str = "", minutes
     """Remember a choice that a link carries, as far as it is offered, and go on to the form, which asks again."""
     offer = desk.settings.offer
     with desk.store.write() as db:
-        mine = [standing.grant.code for standing in admission.standings(db, person)]
+        mine = [standing.grant.code for standing in admission.standings(db, person, desk.now())]
         last = people.last_choice(db, person) or people.Choice(
             next(iter(mine), ""), "", offer.default_minutes
         )
@@ -148,7 +149,7 @@ def _receipt(desk: Desk, person: str, id: str, words: Words) -> dict[str, Any]:
     with desk.store.read() as db:
         known = people.person(db, person)
         standing = next(
-            (one for one in admission.standings(db, person) if one.grant.code == work.grant), None
+            (one for one in admission.standings(db, person, desk.now()) if one.grant.code == work.grant), None
         )
     size = desk.settings.offer.size(work.session.size) if work.session else None
     return {
@@ -163,10 +164,18 @@ def _receipt(desk: Desk, person: str, id: str, words: Words) -> dict[str, Any]:
 @router.post("/sessions/{id}/stop")
 async def stop(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
     """Stop a notebook session through the hub, which holds its job, and show the receipt."""
-    work = _own_session(desk, person, id)
-    if work.session and work.session.ended is None:
+    if await run_in_threadpool(_is_at_the_hub, desk, person, id):
         await _stop_server(desk, person)
     return RedirectResponse(f"{BASE}/sessions/{id}", 303)
+
+
+def _is_at_the_hub(desk: Desk, person: str, id: str) -> bool:
+    """Whether the hub's server of this person is this session: it stops by person, and a newer one must not die."""
+    with desk.store.read() as db:
+        session = register.session(db, id)
+        if session is None or session.person != person:
+            raise Missing
+        return [one.id for one in register.alive(db, person) if one.server == session.server][-1:] == [id]
 
 
 async def _stop_server(desk: Desk, person: str) -> None:
@@ -240,9 +249,12 @@ def my_session(request: Request, desk: ADesk) -> dict[str, object]:
 
 @router.post("/api/session/stop", status_code=202)
 async def stop_my_session(request: Request, desk: ADesk) -> None:
-    work = _session_of_token(request, desk)
-    if work.session:
-        await _stop_server(desk, work.session.person)
+    work = await run_in_threadpool(_session_of_token, request, desk)
+    session = work.session
+    if session is not None:
+        at_the_hub = await run_in_threadpool(_is_at_the_hub, desk, session.person, session.id)
+        if at_the_hub:
+            await _stop_server(desk, session.person)
 
 
 @router.post("/sign-out")

@@ -30,7 +30,7 @@ def allocation(desk: Desk, person: str, words: Words) -> Allocation:
         - (HISTORY_DAYS - 1) * DAY
     )
     with desk.store.read() as db:
-        mine, spending = standings(db, person), books.spending(db)
+        mine, spending = standings(db, person, now), books.spending(db)
         organisations = programme.organisations(db)
         daily = books.daily(db, [standing.grant.code for standing in mine], since)
     views = []
@@ -155,7 +155,8 @@ class Work:
 
 def work(desk: Desk, db: Db, person: str) -> list[Work]:
     """A person's sessions and jobs that are not over, whatever their origin."""
-    now, codes = desk.now(), {membership.grant for membership in programme.memberships(db, person)}
+    now = desk.now()
+    codes = {one.grant for one in programme.memberships(db, person) if one.holds(now)}
     sessions = {session.id: session for session in register.alive(db, person)}
     shared = desk.settings.slurm.accounts == "shared"
     found = []

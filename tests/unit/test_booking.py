@@ -12,7 +12,7 @@ from portal.client import FinishedJob, JobReport, LiveJob, SessionRequest, View
 from portal.grants import Category, Grant, Membership, Organisation, Role, committed
 from portal.ledger import Entry, Kind, faults
 from portal.pricing import Price
-from portal.service import internal
+from portal.service import internal, pages, views
 from portal.service.admission import RefusedStart, SlurmUnknown, claims, offering, request
 from portal.service.booking import LAPSE_SECONDS, SETTLE_SECONDS, book, see
 from portal.service.desk import Desk
@@ -189,6 +189,47 @@ def test_a_registration_without_a_job_lapses_and_its_late_job_is_cancelled(desk:
     assert committed_of(desk) == 0
     see(desk, look(NOW + 900, job(name=admitted.job_name)))
     assert wish(desk).cancel == [7]
+
+
+def test_who_asks_again_has_given_up_what_never_got_a_job(desk: At) -> None:
+    """The hub waited too long for our answer and told its person to try again: committed once, not twice."""
+    lost = request(desk, ask())
+    desk.time = NOW + 10
+    again = request(desk, ask())
+    assert committed_of(desk) == GPU_HOUR
+    see(desk, look(NOW + 15, job(name=again.job_name), job(8, name=lost.job_name)))
+    assert wish(desk).cancel == [8]
+
+
+def test_asking_again_leaves_a_session_with_a_job_alone(desk: At) -> None:
+    """Its job may still run, so it may still cost."""
+    admitted = request(desk, ask())
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    request(desk, ask())
+    assert committed_of(desk) == 2 * GPU_HOUR
+
+
+def test_only_the_newest_session_is_what_the_hub_would_stop(desk: At) -> None:
+    """Stop on the page of an older one must not end the one that runs."""
+    old = request(desk, ask())
+    internal.report_job(old.id, JobReport(job=7), desk)
+    desk.time = NOW + 10
+    new = request(desk, ask())
+    assert not pages._is_at_the_hub(desk, "p1", old.id)
+    assert pages._is_at_the_hub(desk, "p1", new.id)
+    with pytest.raises(pages.Missing):
+        pages._is_at_the_hub(desk, "p2", new.id)
+
+
+def test_who_has_left_a_grant_sees_nothing_of_it_any_more(desk: At) -> None:
+    """Nor is anything offered."""
+    with desk.store.write() as db:
+        programme.add_membership(db, Membership("G-2", "p1", Role.MEMBER, NOW - 1000, ends=NOW + 5))
+    words = Words(desk.settings, "en")
+    assert [grant.code for grant in views.allocation(desk, "p1", words).grants] == ["G-1", "G-2"]
+    desk.time = NOW + 5
+    assert [grant.code for grant in views.allocation(desk, "p1", words).grants] == ["G-1"]
+    assert [grant.code for grant in offering(desk, "p1", words).grants] == ["G-1"]
 
 
 def test_a_failed_submission_commits_nothing(desk: At) -> None:
