@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from portal.client import Offering, Refused, Unreachable
+from portal.client import Client, Offering, Refused, Unreachable
 from portal.hub.language import current, script
 from portal.locale import translator
 from portal.settings import Settings
 from portal.units import gpu_hours, money
-
-if TYPE_CHECKING:
-    from spawners.slurm import PortalSlurmSpawner
 
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -32,13 +30,13 @@ def language() -> str:
     return current()
 
 
-async def render(spawner: PortalSlurmSpawner) -> Markup:
-    """The form for the person of this spawner; a sentence and no form where nothing can be started."""
-    settings, spoken = spawner.portal_settings, language()
+async def render(settings: Settings, portal: Client, person: str, log: logging.Logger) -> Markup:
+    """The form for this person; a sentence and no form where nothing can be started."""
+    spoken = language()
     try:
-        offering = await spawner.portal.offering(spawner.user.name, spoken)
+        offering = await portal.offering(person, spoken)
     except (Unreachable, Refused, ValidationError) as error:
-        spawner.log.warning("No start form for %s: %s", spawner.user.name, error)
+        log.warning("No start form for %s: %s", person, error)
         gettext = translator(spoken).gettext
         return closed(
             settings,

@@ -8,18 +8,35 @@ progress page and can cancel, as if nothing had happened.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from jupyterhub import orm
-from jupyterhub.objects import Server
-from jupyterhub.utils import url_escape_path, url_path_join
-from sqlalchemy import inspect
+from jupyterhub.spawner import SpawnException
 
-if TYPE_CHECKING:
-    from spawners.slurm import PortalSlurmSpawner
+from portal.locale import translator
+from portal.slurm.commands import SlurmError
+from spawners import hub_database
+from spawners.queue import Queue
+from spawners.session import Session
+
+LOOKS = 2
+"""A job that Slurm took in at the last moment may be missing from one look."""
 
 
-async def resume(spawner: PortalSlurmSpawner, hub_spawner: Any) -> None:
+class Interrupted(Protocol):
+    """A spawner whose start an earlier hub began."""
+
+    session: Session
+    log: Any
+
+    @property
+    def queue(self) -> Queue: ...
+    def adopt(self, job: int) -> None: ...
+    async def arrive(self) -> tuple[str, int]: ...
+    def report(self) -> None: ...
+    def report_failed(self, session: str) -> None: ...
+
+
+async def resume(spawner: Interrupted, hub_spawner: Any) -> None:
     """Finish the start of a session that an earlier hub submitted, or was about to.
 
     hub_spawner: the spawner as the hub knows it.
@@ -28,12 +45,12 @@ async def resume(spawner: PortalSlurmSpawner, hub_spawner: Any) -> None:
     _become_pending(hub_spawner)
     while hub_spawner._check_pending:  # noqa: ASYNC110 - the hub has no event for it
         await asyncio.sleep(0.02)
-    _give_server(user, hub_spawner, name)
-    log.info("Taking up the start of session %s of %s", spawner.session, user.name)
+    hub_database.give_server(hub_spawner)
+    log.info("Taking up the start of session %s of %s", spawner.session.id, user.name)
     try:
-        await _finish(spawner, hub_spawner, user, name)
+        await _finish(spawner, hub_spawner)
     except Exception as error:
-        log.error("Session %s could not be taken up: %s", spawner.session, error)
+        log.error("Session %s could not be taken up: %s", spawner.session.id, error)
         hub_spawner._spawn_pending = False
         if name in user.spawners and user.spawners[name] is hub_spawner:
             await user.stop(name)
@@ -43,9 +60,7 @@ async def resume(spawner: PortalSlurmSpawner, hub_spawner: Any) -> None:
 
 
 def _become_pending(hub_spawner: Any) -> None:
-    db = inspect(hub_spawner.orm_spawner).session
-    hub_spawner.server = None
-    db.commit()
+    hub_database.take_server(hub_spawner)
     hub_spawner._spawn_pending = True
     task = asyncio.current_task()
     assert task is not None
@@ -59,21 +74,13 @@ def _become_pending(hub_spawner: Any) -> None:
     task.add_done_callback(ended)
 
 
-def _give_server(user: Any, hub_spawner: Any, name: str) -> None:
-    db = inspect(hub_spawner.orm_spawner).session
-    server = orm.Server(base_url=url_path_join(user.base_url, url_escape_path(name), "/"))
-    db.add(server)
-    db.commit()
-    hub_spawner.server = Server(orm_server=server)
-    db.commit()
-
-
-async def _finish(spawner: PortalSlurmSpawner, hub_spawner: Any, user: Any, name: str) -> None:
-    await spawner.find_again()
+async def _finish(spawner: Interrupted, hub_spawner: Any) -> None:
+    """What the hub does in a start from the submission on."""
+    user, name = hub_spawner.user, hub_spawner.name
+    await _find_job(spawner)
+    spawner.report()
     ip, port = await asyncio.wait_for(spawner.arrive(), hub_spawner.start_timeout)
-    server = hub_spawner.server
-    server.proto, server.ip, server.port = "http", ip, port
-    inspect(hub_spawner.orm_spawner).session.commit()
+    hub_database.place_server(hub_spawner, ip, port)
     hub_spawner._waiting_for_response = True
     await user._wait_up(hub_spawner)
     hub_spawner._proxy_pending = True
@@ -88,4 +95,32 @@ async def _finish(spawner: PortalSlurmSpawner, hub_spawner: Any, user: Any, name
 
     hub_spawner.add_poll_callback(stopped)
     hub_spawner.start_polling()
-    spawner._tell_portal()
+    spawner.report()
+
+
+async def _find_job(spawner: Interrupted) -> None:
+    """Find the job of a submission that an earlier hub did not see to its end, by its name.
+
+    Raises:
+        SpawnException: there is none; the portal is told.
+    """
+    session, looks = spawner.session, 0
+    while session.job is None:
+        try:
+            found = await spawner.queue.find(session.job_name)
+        except SlurmError as error:
+            spawner.log.warning("Cannot look for session %s yet: %s", session.id, error)
+        else:
+            looks += 1
+            if found:
+                spawner.adopt(found[0])
+                return
+            if looks >= LOOKS:
+                spawner.report_failed(session.id)
+                raise SpawnException(
+                    translator(session.language).gettext(
+                        "The session was interrupted before it reached Slurm. Please start it again."
+                    ),
+                    reason="interrupted",
+                )
+        await asyncio.sleep(1)

@@ -32,7 +32,7 @@ _FOLDER = re.compile(r"/[A-Za-z0-9/._-]{1,200}")
 
 
 class Unsubmittable(Exception):
-    """The portal admitted what cannot be submitted. The message names the field, for the log."""
+    """The portal admitted what cannot be submitted here. The message names the field, for the log."""
 
 
 def job_name(session: str) -> str:
@@ -71,6 +71,23 @@ def arguments(session: Admitted, home: Path, variables: Iterable[str]) -> list[s
     return ["--parsable", "--no-requeue", *(f"--{name}={value}" for name, value in options.items() if value)]
 
 
+def variables(session: Admitted, home: Path, python: Path) -> dict[str, str]:
+    """What the job gets by name, beside the hub's own variables for a server: whose it is. No secret of the hub.
+
+    python: the interpreter of the environment that JupyterLab runs from.
+    """
+    return {
+        "HOME": str(home),
+        "USER": session.unix_user,
+        "LOGNAME": session.unix_user,
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "JUPYTERHUB_ROOT_DIR": str(home),
+        "AISC_SESSION": session.id,
+        "AISC_PYTHON": str(python),
+    }
+
+
 def log_file(home: Path, job: int) -> Path:
     return home / LOG_FOLDER / f"session-{job}.log"
 
@@ -80,6 +97,13 @@ def job_id(printed: str) -> int | None:
     last = printed.strip().splitlines()[-1:] or [""]
     found = re.fullmatch(r"([1-9][0-9]{0,9})(;[A-Za-z0-9_-]+)?", last[0].strip())
     return int(found[1]) if found else None
+
+
+def complaint(stderr: str) -> str:
+    """What Slurm itself said last, fit to show: one line, without the name of the command."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    last = re.sub(r"^\S*sbatch: (error: )?", "", lines[-1]) if lines else ""
+    return "".join(char for char in last if char.isprintable())[:200]
 
 
 def _check(session: Admitted) -> None:

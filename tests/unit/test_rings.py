@@ -80,7 +80,7 @@ def test_processes_and_databases_are_started_in_one_place(path: Path) -> None:
         assert not used & IO_IN_PURE, f"{place} is pure"
 
 
-ALSO_SQL = {"spawners/slurm.py", "spawners/resume.py"}
+ALSO_SQL = {"spawners/hub_database.py"}
 """The hub's own database session, to commit a spawner's state right after sbatch (facts: R3)."""
 
 
