@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from portal.ledger import GENESIS, Entry, Kind, LedgerError, Link, link
 from portal.pricing import Price
@@ -113,18 +114,17 @@ def daily(
     db: Connection, grants: Iterable[str], since: int, day_seconds: int = 86_400
 ) -> dict[str, dict[int, int]]:
     """Spent per grant and day since `since`, which is the first second of the first day."""
-    day = (
-        (entry.c.at - since) / day_seconds
-        if db.dialect.name != "sqlite"
-        else (entry.c.at - since).op("/")(day_seconds)
-    )
-    where = and_(entry.c.grant.in_(list(grants)), entry.c.at >= since, entry.c.kind.in_(USED))
     found: dict[str, dict[int, int]] = {}
-    for code, index, amount in db.execute(
-        select(entry.c.grant, day, func.sum(entry.c.amount)).where(where).group_by(entry.c.grant, day)
-    ):
+    for code, index, amount in db.execute(daily_query(grants, since, day_seconds)):
         found.setdefault(code, {})[since + int(index) * day_seconds] = -int(amount)
     return found
+
+
+def daily_query(grants: Iterable[str], since: int, day_seconds: int) -> Select[Any]:
+    """Grant, number of the day, sum of its entries."""
+    day = (entry.c.at - since) // day_seconds
+    where = and_(entry.c.grant.in_(list(grants)), entry.c.at >= since, entry.c.kind.in_(USED))
+    return select(entry.c.grant, day, func.sum(entry.c.amount)).where(where).group_by(entry.c.grant, day)
 
 
 def _entry(row: Row[tuple[object, ...]]) -> Entry:

@@ -6,6 +6,7 @@ connection of its own in PostgreSQL. `portal migrate` takes the same lock.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ def connect(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"timeout": 10})
+    _keep_private(engine.url.database)
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -44,6 +46,13 @@ def connect(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def _keep_private(database: str | None) -> None:
+    """Make the file before SQLite does, whose files everybody may read: it holds names and addresses of people."""
+    if database and database != ":memory:":
+        with contextlib.suppress(OSError):  # SQLite says better what is wrong with it
+            Path(database).touch(mode=0o600)
 
 
 @contextmanager

@@ -128,7 +128,7 @@ job = Table(
     Column("user", String(64), nullable=False),
     Column("account", String(64), nullable=False),
     Column("qos", String(64), nullable=False),
-    Column("partition", String(64), nullable=False),
+    Column("partition", Text, nullable=False),
     Column("state", String(32), nullable=False),
     Column("reason", Text, nullable=False, default=""),
     Column("nodes", Text, nullable=False, default=""),

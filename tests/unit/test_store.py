@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from portal.grants import Category, Grant, Organisation
@@ -54,6 +55,25 @@ def test_a_database_without_tables_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="run `portal migrate`"):
         Store(engine)
     engine.dispose()
+
+
+def test_the_database_is_for_its_owner_alone(engine: Engine, tmp_path: Path) -> None:
+    """It holds names and addresses of people; the files beside it as well."""
+    with engine.connect():
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("portal.db*")}
+    assert modes.pop("portal.db") == 0o600
+    assert set(modes.values()) <= {0o600}
+
+
+def test_what_was_spent_is_summed_by_day(store: Store) -> None:
+    """Whole days, on every database: a fraction of a day would make each charge a day of its own."""
+    with store.write() as db:
+        for number, at in enumerate((0, 1, 86_399, 86_400)):
+            charge = Entry(f"charge:{number}", "G-1", Kind.CHARGE, -(10**number), Price(0, 0), at, at)
+            books.append(db, charge)
+        assert books.daily(db, ["G-1"], 0) == {"G-1": {0: 111, 86_400: 1000}}
+    for dialect in (sqlite.dialect(), postgresql.dialect()):  # type: ignore[no-untyped-call]
+        assert "NUMERIC" not in str(books.daily_query(["G-1"], 0, 86_400).compile(dialect=dialect))
 
 
 def test_a_second_writer_is_stopped(engine: Engine) -> None:

@@ -167,7 +167,7 @@ def upgrade() -> None:
         sa.Column("user", sa.String(length=64), nullable=False),
         sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("qos", sa.String(length=64), nullable=False),
-        sa.Column("partition", sa.String(length=64), nullable=False),
+        sa.Column("partition", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("nodes", sa.Text(), nullable=False),
