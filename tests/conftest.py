@@ -245,9 +245,9 @@ def _stack(ports: PortBlocks, runtime: Path, config: pytest.Config) -> Iterator[
         shutil.rmtree(home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium; each test makes contexts of its own."""
+    """One Chromium; each test makes contexts of its own. For a module only: playwright keeps an event loop running."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
         yield chromium
