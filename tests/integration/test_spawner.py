@@ -33,9 +33,7 @@ def make(cluster: Cluster, ports: PortBlocks, runtime: Path, pytestconfig: pytes
     made: list[SmallHub] = []
 
     def one(**options: Any) -> SmallHub:
-        hub = SmallHub(
-            cluster, make_home(pytestconfig), ports.reserve(), **{"environment": runtime, **options}
-        )
+        hub = SmallHub(cluster, make_home(pytestconfig), ports.reserve(), runtime=runtime, **options)
         made.append(hub)
         return hub
 
