@@ -6,6 +6,7 @@ nothing about who made the page: every request that changes something must bear 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -27,6 +28,8 @@ BASE = "/services/portal"
 SIGNED_IN_SECONDS = 8 * 3600
 STATE_SECONDS = 600
 CACHE_SECONDS = 5
+HUB_SECONDS = 5.0
+"""How long the hub may take to say who somebody is; one that hangs is as good as away."""
 PROCESSES = ("hub", "agent", "dashboards")
 
 
@@ -144,7 +147,11 @@ class Door:
 
     async def _ask(self, question: Any) -> Any:
         try:
-            answer = await question
+            async with asyncio.timeout(HUB_SECONDS):
+                answer = await question
+        except TimeoutError:
+            self._away_since = self._away_since or time.time()
+            raise HubAway(self._away_since) from None
         except HTTPError as error:
             refused = str(error.log_message).startswith("Failed to check authorization:")
             self._away_since = None if refused else self._away_since or time.time()

@@ -1,5 +1,6 @@
 """The portal's sign-in: whose token in the cookie counts, and where a sign-in leads back to."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +13,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from portal import settings as settings_module
+from portal.service import access
 from portal.service.main import create
 from portal.settings import Settings
 from portal.store import Store, connect, migrate
@@ -30,7 +32,9 @@ TOKENS: dict[str, dict[str, object]] = {
 class WhoAmI(web.RequestHandler):
     """The hub's answer to whoever shows a token: `/hub/api/user`."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
+        if self.request.headers.get("Authorization", "").endswith(" slow"):
+            await asyncio.sleep(10)
         known = TOKENS.get(self.request.headers.get("Authorization", "").split(" ")[-1])
         if known is None:
             raise web.HTTPError(403)
@@ -90,6 +94,16 @@ async def test_only_a_browsers_own_sign_in_opens_the_pages(
     """A notebook's token may reach the portal, but in the cookie it would be the whole person."""
     answer = await http.get(HOME, headers={"Cookie": f"__Host-portal={token}"})
     assert answer.status_code == status
+
+
+async def test_a_hub_that_hangs_is_said_to_be_away(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon, and in words."""
+    monkeypatch.setattr(access, "HUB_SECONDS", 0.2)
+    answer = await http.get(HOME, headers={"Cookie": "__Host-portal=slow"})
+    assert answer.status_code == 503
+    assert "Signing in is down since" in answer.text
 
 
 async def test_a_header_of_sign_in_does_not_stand_in_for_the_origin(http: httpx.AsyncClient) -> None:
