@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, select
 
 from portal.ledger import GENESIS, Entry, Kind, LedgerError, Link, link
 from portal.pricing import Price
@@ -163,11 +163,18 @@ class Job:
     person: str = ""
 
 
+KEYS = ("cluster", "id", "submit")
+# made once: a look at a busy cluster writes thousands of jobs
+_insert = job.insert()
+_update = job.update().where(*(job.c[name] == bindparam(f"the_{name}") for name in KEYS))
+
+
 def put_job(db: Connection, new: Job) -> None:
     """Write a job's row, whether or not there is one."""
     values = {column.name: getattr(new, column.name) for column in job.c}
-    if not db.execute(job.update().where(_is(new.cluster, new.id, new.submit)).values(**values)).rowcount:
-        db.execute(job.insert().values(**values))
+    keys = {f"the_{name}": values[name] for name in KEYS}
+    if not db.execute(_update, values | keys).rowcount:
+        db.execute(_insert, values)
 
 
 def open_jobs(db: Connection, cluster: str | None = None, grant: str | None = None) -> list[Job]:
