@@ -379,7 +379,7 @@ def test() -> None:
     """Everything, from a machine with nothing but git, make and python3."""
     _developer((*DEBIAN, *DEBIAN_FOR_TESTS))
     _check()
-    _pytest("tests/unit", "tests/integration", "tests/browser")
+    _pytest("--numprocesses=3", "--dist=loadfile", "tests")  # most of the time they wait for Slurm
 
 
 def _developer(packages: Sequence[str]) -> None:
@@ -410,8 +410,8 @@ def _check() -> None:
     _run([str(node), "node_modules/typescript/bin/tsc", "--project", "."])
 
 
-def _pytest(*folders: str) -> None:
-    _run([f"{DEVELOPER}/bin/pytest", *[folder for folder in folders if (CHECKOUT / folder).exists()]])
+def _pytest(*arguments: str) -> None:
+    _run([f"{DEVELOPER}/bin/pytest", *arguments])
 
 
 def _run(command: Sequence[str]) -> None:
