@@ -60,6 +60,7 @@ def up(
             user = isolation.system_user(home)
             os.chown(home, user.pw_uid, user.pw_gid)
             isolation.become(user)
+        os.umask(0o077)  # databases, logs and people's files: for us alone
         if leashed:
             isolation.die_with_parent()
         site = stack.Site(home, homes.port(dict(os.environ)))

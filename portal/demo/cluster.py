@@ -150,6 +150,7 @@ def _programs(layout: Layout) -> list[Program]:
             (
                 *("/usr/sbin/mariadbd", "--no-defaults", f"--datadir={folder}/db", "--skip-networking"),
                 *(f"--socket={layout.database_socket}", f"--pid-file={folder}/db-run/mariadbd.pid"),
+                f"--tmpdir={folder}/db-run",  # in a shared one, each that starts removes the others' tables
                 *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"),
                 *("--innodb-lock-wait-timeout=900", "--max-allowed-packet=64M", f"--user={user}"),
                 # MariaDB 10 takes latin1 otherwise, and slurmdbd keeps ???? for a name in Chinese
@@ -355,7 +356,7 @@ def _make_database(layout: Layout) -> None:
         [
             *("/usr/bin/mariadb-install-db", "--no-defaults", f"--datadir={data}", f"--user={layout.user}"),
             *("--auth-root-authentication-method=socket", f"--auth-root-socket-user={layout.user}"),
-            "--skip-test-db",
+            *("--skip-test-db", f"--tmpdir={layout.folder}/db-run"),
         ],
         env={"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": str(layout.home)},
         capture_output=True,

@@ -22,6 +22,9 @@ LAPSE_SECONDS = 300
 SETTLE_SECONDS = 15
 """A job that the hub reported and no look has shown for this long is asked for by id: it may have ended in between."""
 
+NO_RECORD_SECONDS = 24 * 3600
+"""A job gone for so long without a record waits for an operator (accounting.md, "reading use")."""
+
 ASKED_AT_ONCE = 100
 
 
@@ -33,9 +36,23 @@ def see(desk: Desk, view: View) -> list[Unbooked]:
         if _is_news(desk, view):
             missing = _take_in(db, view, before)
             desk.view = view
-        gone = [job for job in books.open_jobs(db, view.cluster) if job.gone is not None]
-    waiting = [Unbooked(id=job.id, submit=job.submit, gone=job.gone or before) for job in gone]
+        waiting = _unbooked(db, view)
     return [*missing, *waiting][:ASKED_AT_ONCE]
+
+
+def _unbooked(db: Db, view: View) -> list[Unbooked]:
+    """The jobs to ask for by id. One long without a record is put aside: it stays committed, and delays no other."""
+    found = []
+    for job in books.open_jobs(db, view.cluster):
+        if job.gone is None:
+            continue
+        if view.at - job.gone < NO_RECORD_SECONDS:
+            found.append(Unbooked(id=job.id, submit=job.submit, gone=job.gone))
+        else:
+            books.put_aside(
+                db, job.cluster, job.id, job.submit, "Slurm has no record of it", "", int(view.at)
+            )
+    return found
 
 
 def _is_news(desk: Desk, view: View) -> bool:

@@ -432,3 +432,13 @@ def test_every_choice_of_the_form_has_its_price_and_refusal(desk: At) -> None:
     assert shown.quotes["G-1"]["gpu1"][60].list_cents == 3000
     assert 1440 in shown.refusals["G-1"]["gpu1"]
     assert 60 not in shown.refusals["G-1"]["gpu1"]
+
+
+def test_a_job_without_a_record_for_a_day_is_put_aside_and_stays_committed(desk: At) -> None:
+    """It delays no other job, and nobody gets its hours back by chance."""
+    see(desk, look(NOW + 50, job()))
+    desk.time = NOW + 90_000
+    assert [one.id for one in see(desk, look(NOW + 60))] == [7]
+    assert see(desk, look(NOW + 50 + 24 * 3600)) == []
+    assert committed_of(desk) == 1000 * 50
+    assert book(desk, [ended()])[0].outcome == "booked"
