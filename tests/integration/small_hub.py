@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from waiting import until
 
 from portal.client import Admitted, OfferedGrant, OfferedSize, Offering, Quote
 from portal.demo import isolation
@@ -407,15 +408,6 @@ class SmallHub:
 
     def log(self) -> str:
         return (self.home / "logs" / "hub.log").read_text()
-
-
-def until(what: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until this is true and return it; fail after that many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-    return value
 
 
 def open_account(cluster: Cluster) -> None:

@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import pytest
 from conftest import PortBlocks, make_home
+from waiting import until
 
 from portal import settings as settings_module
 from portal.demo import processes
@@ -30,8 +30,6 @@ from portal.store import Store, books, connect, migrate, people, programme, regi
 from portal.store.register import Session
 from portal.units import GPU_HOUR
 
-T = TypeVar("T")
-
 PORTAL = Path(sys.executable).with_name("portal")
 TOKENS = ("agent.token", "hub.token", "dashboards.token", "portal-hub.token", "portal.key")
 COMMANDS = ("squeue", "sinfo", "sacct", "sacctmgr", "sdiag", "scancel", "scontrol")
@@ -39,15 +37,6 @@ PERSON = "pperson00000"
 OUTAGE = float(os.environ.get("AISC_TEST_OUTAGE", "16"))
 """Seconds for which Slurm is away; 120 for a thorough test."""
 BEGAN = int(time.time()) - 86_400
-
-
-def until(what: Callable[[], T | None], seconds: float = 60) -> T:
-    """What the question answers, as soon as that is something."""
-    deadline = time.monotonic() + seconds
-    while (found := what()) is None or found is False:
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.2)
-    return found
 
 
 @dataclass

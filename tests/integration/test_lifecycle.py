@@ -7,22 +7,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT, INSTALL, Stack
+from waiting import until
 
 from portal.demo import processes, supervision
 from portal.demo.identity_provider import sample_people
-
-
-def await_true(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Return when the condition holds; fail with `what` after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def state(stack: Stack, name: str) -> supervision.State:
@@ -49,7 +41,7 @@ def grant_account(stack: Stack) -> str:
         )
         return [account for account, qos in (row.split("|") for row in rows.splitlines()) if qos in open_ones]
 
-    await_true(lambda: bool(ready()), 60, "the agent has opened no grant in Slurm")
+    until(lambda: bool(ready()), 60, "the agent has opened no grant in Slurm")
     return ready()[0]
 
 
@@ -57,7 +49,7 @@ def submit(stack: Stack, account: str, script: str = "sleep 600") -> str:
     """A job from the command line, as the user that sessions run as; returns its id when it runs."""
     command = ["sbatch", "--parsable", f"--account={account}", "--partition=cpu", "--time=20", "--mem=1000"]
     job = stack.cluster.run(*command, "--output=/dev/null", f"--wrap={script}").strip()
-    await_true(lambda: job_state(stack, job) == "RUNNING", 30, f"job {job} does not run")
+    until(lambda: job_state(stack, job) == "RUNNING", 30, f"job {job} does not run")
     return job
 
 
@@ -174,11 +166,11 @@ def test_a_process_that_dies_comes_back_alone(stack: Stack, name: str) -> None:
     job = submit(stack, grant_account(stack))
     before = {one.name: one.pid for one in supervision.states(stack.home)}
     os.kill(before[name], signal.SIGKILL)
-    await_true(lambda: state(stack, name).pid not in (0, before[name]), 20, f"{name} does not come back")
+    until(lambda: state(stack, name).pid not in (0, before[name]), 20, f"{name} does not come back")
     after = {one.name: one.pid for one in supervision.states(stack.home)}
 
     assert {other for other in before if before[other] != after[other]} == {name}
-    await_true(lambda: job_state(stack, job) == "RUNNING", 20, "the job is lost")
+    until(lambda: job_state(stack, job) == "RUNNING", 20, "the job is lost")
     stack.cluster.run("scancel", job)
     assert f"exited: {name} (terminated by SIGKILL" in (stack.home / "logs" / "supervisor.log").read_text()
 
@@ -210,9 +202,9 @@ def test_the_routes_come_back_after_the_proxy_dies(stack: Stack) -> None:
     os.kill(before, signal.SIGKILL)
     log = stack.home / "logs" / "proxy.log"
     times = log.read_text().count("routes restored")
-    await_true(lambda: state(stack, "proxy").pid not in (0, before), 10, "the proxy does not come back")
+    until(lambda: state(stack, "proxy").pid not in (0, before), 10, "the proxy does not come back")
 
-    await_true(lambda: log.read_text().count("routes restored") > times, 10, "no routes")
+    until(lambda: log.read_text().count("routes restored") > times, 10, "no routes")
 
 
 def test_a_whole_life(own_stack: Stack) -> None:
@@ -258,7 +250,7 @@ def test_a_whole_life(own_stack: Stack) -> None:
 
 def _wear_out(stack: Stack, name: str) -> None:
     """Kill a process as often as it comes back, and count: five deaths within a minute are enough."""
-    await_true(lambda: state(stack, name).state == "RUNNING", 30, f"{name} does not run")
+    until(lambda: state(stack, name).state == "RUNNING", 30, f"{name} does not run")
     began, deaths = time.monotonic(), 0
     while state(stack, name).state != "FATAL":
         assert time.monotonic() - began < 60, f"{name} is started again and again: {deaths} deaths"

