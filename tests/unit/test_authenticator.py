@@ -109,7 +109,9 @@ async def test_a_good_token_brings_its_amr(provider: Provider, authenticator: Po
         {"key": FOREIGN},
         {"key": None, "algorithm": "none"},
     ],
-    ids=str,
+    ids=lambda forged: "-".join(
+        f"{name}:{value}" if name != "key" else "key" for name, value in forged.items()
+    ),
 )
 async def test_a_token_that_does_not_hold_is_refused(
     provider: Provider, authenticator: PortalAuthenticator, forged: dict[str, Any]
