@@ -183,5 +183,6 @@ def _supervised(settings: Settings) -> Iterator[Finding]:
     except (SupervisionError, OSError):
         return
     for state in found:
-        fix = f"{state.state}; look at {settings.home}/logs/{state.name}.log"
+        what = "left down after it died again and again" if state.state == "FATAL" else state.state.lower()
+        fix = f"{what}; look at {settings.home}/logs/{state.name}.log, then start everything anew"
         yield Finding(f"process {state.name}", state.alive, "running" if state.alive else fix)
