@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from portal import settings as settings_module
 from portal.demo import isolation, processes
-from portal.demo.cluster import Cluster
+from portal.demo.bare import Cluster
 from portal.demo.identity_provider import sample_people
 from portal.demo.processes import taken
 from portal.settings import Settings

@@ -25,7 +25,7 @@ from waiting import until
 
 from portal.client import Admitted, OfferedGrant, OfferedSize, Offering, Quote
 from portal.demo import isolation
-from portal.demo.cluster import Cluster
+from portal.demo.bare import Cluster
 from portal.demo.install import wheel
 from portal.settings import Settings, Web
 from portal.settings import Slurm as SlurmSettings

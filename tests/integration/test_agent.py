@@ -21,7 +21,8 @@ from waiting import until
 
 from portal import settings as settings_module
 from portal.demo import processes
-from portal.demo.cluster import Cluster, ClusterError
+from portal.demo.bare import Cluster
+from portal.demo.cluster import ClusterError
 from portal.grants import Category, Grant, Membership, Organisation, Role
 from portal.ledger import Entry, Kind, charge_key, faults
 from portal.pricing import price

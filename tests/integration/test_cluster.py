@@ -7,7 +7,7 @@ import time
 import pytest
 
 from portal.demo import processes
-from portal.demo.cluster import Cluster
+from portal.demo.bare import Cluster
 from portal.settings import Offer
 from portal.sizes import Size, billing, gres
 

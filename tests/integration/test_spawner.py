@@ -21,7 +21,7 @@ from small_hub import ACCOUNT, CHOICE, COMMANDS, GRANT, SmallHub, open_account
 from waiting import until
 
 from portal.demo import processes
-from portal.demo.cluster import Cluster
+from portal.demo.bare import Cluster
 from portal.slurm import reasons
 
 Make = Callable[..., SmallHub]

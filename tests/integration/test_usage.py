@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from portal.client import FinishedJob, LiveJob
-from portal.demo.cluster import Cluster
+from portal.demo.bare import Cluster
 from portal.settings import Offer
 from portal.sizes import Size, billing, gres
 from portal.slurm import live, usage

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from portal.client import Wish, WishedGrant
-from portal.demo.cluster import Cluster, ClusterError
+from portal.demo.bare import Cluster
+from portal.demo.cluster import ClusterError
 from portal.slurm import live, wish
 from portal.slurm.commands import Slurm, SlurmError
 from portal.slurm.wish import Plan
