@@ -119,7 +119,7 @@ class LiveJob(Wire):
     """A job as one look at the queue shows it.
 
     id: JobIDRaw. state: Slurm's word, such as PENDING. reason: Slurm's, while pending. limit_seconds: None if unlimited.
-    start: None while pending. billing: milli-GPUs; 0 while pending on versions that do not say. gpus: whole GPUs held.
+    start: None while pending. billing: milli-GPUs; 0 while pending on versions that do not say.
     """
 
     id: int

@@ -50,6 +50,11 @@ class Partition(BaseModel):
         )
 
     @property
+    def shards_per_gpu(self) -> int:
+        """How many shards make a whole GPU; 0 where the nodes have none."""
+        return self.shards // self.gpus if self.gpus else 0
+
+    @property
     def per_shard(self) -> Fraction:
         return Fraction(WHOLE_GPU * self.gpus, self.shards) if self.shards else Fraction(0)
 

@@ -238,6 +238,6 @@ def quote(standing: Standing, billing: int, minutes: int) -> Quote:
 
 def _gpus(desk: Desk, size: Size) -> str:
     partition = desk.settings.offer.partition(size.partition)
-    if size.shards and partition.gpus:
-        return f"{size.shards}/{partition.shards // partition.gpus}"
+    if size.shards and partition.shards_per_gpu:
+        return f"{size.shards}/{partition.shards_per_gpu}"
     return str(size.gpus)

@@ -75,6 +75,7 @@ def _grant_view(
 def queue(desk: Desk, person: str, words: Words) -> Queue:
     """The cluster as every viewer may see it; job names only of the viewer's own jobs."""
     view = desk.view
+    shards = {partition.name: partition.shards_per_gpu for partition in desk.settings.offer.partitions}
     with desk.store.read() as db:
         mine = {
             (row.job.id, row.job.submit): _label(row, row.job, words)
@@ -85,7 +86,10 @@ def queue(desk: Desk, person: str, words: Words) -> Queue:
         at=desk.now(),
         as_at=int(view.at) if view else None,
         nodes=view.nodes if view else [],
-        jobs=[_queue_job(job, mine.get((job.id, job.submit)), words) for job in (view.jobs if view else [])],
+        jobs=[
+            _queue_job(job, mine.get((job.id, job.submit)), shards.get(job.partition.split(",")[0], 0), words)
+            for job in (view.jobs if view else [])
+        ],
     )
 
 
@@ -94,8 +98,8 @@ def _label(row: Work, job: Job, words: Words) -> str:
     return words.gettext("Notebook") if row.session else job.name
 
 
-def _queue_job(job: LiveJob, label: str | None, words: Words) -> QueueJob:
-    """label: None for other people's jobs, of which no name is shown."""
+def _queue_job(job: LiveJob, label: str | None, shards_per_gpu: int, words: Words) -> QueueJob:
+    """label: None for other people's jobs, of which no name is shown. shards_per_gpu: on the nodes it asks for."""
     waiting = job.state == "PENDING"
     return QueueJob(
         id=job.id,
@@ -105,7 +109,7 @@ def _queue_job(job: LiveJob, label: str | None, words: Words) -> QueueJob:
         reason=job.reason if waiting else "",
         reason_text=explain(job.reason, words.language) if waiting and job.reason else "",
         partition=job.partition,
-        gpus=gpus_of(job.tres),
+        gpus=gpus_of(job.tres, shards_per_gpu),
         nodes=job.nodes,
         submit=job.submit,
         start=job.start,
@@ -113,11 +117,11 @@ def _queue_job(job: LiveJob, label: str | None, words: Words) -> QueueJob:
     )
 
 
-def gpus_of(tres: str, shards_per_gpu: int = 4) -> float:
+def gpus_of(tres: str, shards_per_gpu: int) -> float:
     """GPUs named in a TRES string such as `cpu=4,gres/gpu=2` or `gres/shard=1`; nonsense counts as none."""
     counts = dict(part.partition("=")[::2] for part in tres.split(","))
     for name, share in (("gres/gpu", 1), ("gres/shard", shards_per_gpu)):
-        if counts.get(name, "").isdigit():
+        if share and counts.get(name, "").isdecimal():
             return int(counts[name]) / share
     return 0.0
 

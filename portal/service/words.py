@@ -88,7 +88,7 @@ class Words:
         """What a size is called: by its GPUs."""
         if size.shards:
             parts = self._settings.offer.partition(size.partition)
-            share = parts.shards // parts.gpus // size.shards if parts.gpus else 0
+            share = parts.shards_per_gpu // size.shards
             if share == 4:
                 return self.gettext("A quarter of a GPU")
             return self.gettext("1/{share} of a GPU").format(share=share)

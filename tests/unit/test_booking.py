@@ -16,6 +16,7 @@ from portal.service import internal, pages, views
 from portal.service.admission import RefusedStart, SlurmUnknown, claims, offering, request
 from portal.service.booking import LAPSE_SECONDS, SETTLE_SECONDS, book, see
 from portal.service.desk import Desk
+from portal.service.views import gpus_of
 from portal.service.wishes import wish
 from portal.service.words import Words
 from portal.store import Store, books, connect, migrate, people, programme, register
@@ -442,3 +443,19 @@ def test_a_job_without_a_record_for_a_day_is_put_aside_and_stays_committed(desk:
     assert see(desk, look(NOW + 50 + 24 * 3600)) == []
     assert committed_of(desk) == 1000 * 50
     assert book(desk, [ended()])[0].outcome == "booked"
+
+
+@pytest.mark.parametrize(
+    ("tres", "shards", "gpus"),
+    [
+        ("cpu=4,gres/gpu=2,gres/gpu:h800=2", 4, 2),
+        ("cpu=4,gres/shard=1", 4, 0.25),
+        ("cpu=4,gres/shard=1", 8, 0.125),
+        ("cpu=4,gres/shard=1", 0, 0),
+        ("cpu=4", 4, 0),
+        ("gres/gpu=x,,=", 4, 0),
+    ],
+)
+def test_a_job_holds_gpus_by_its_nodes_own_count_of_shards(tres: str, shards: int, gpus: float) -> None:
+    """Another centre may cut a GPU into eight."""
+    assert gpus_of(tres, shards) == gpus
