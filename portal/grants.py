@@ -76,6 +76,7 @@ class Grant:
     share: int
     decided: Decided = Decided.APPROVED
     conditions: str = ""
+    title_zh: str = ""
 
     @property
     def account(self) -> str:

@@ -33,6 +33,10 @@ class Site(Section):
     contact: str = Field("grants@aisc.example", description="Address a person without a grant may write to.")
     timezone: str = Field("Asia/Hong_Kong", description="Time zone of periods, expiry and statements.")
     currency: str = Field("HK$", description="Written before every amount of money.")
+    operators: str = Field("", description="Address that reports of problems go to; empty: to `contact`.")
+    terms_version: str = Field(
+        "1", description="Version of terms and privacy notice; a new one is asked for again."
+    )
     demo: bool = Field(False, description="Show the banner of a demonstration: sample people, sample grants.")
 
 
@@ -176,6 +180,30 @@ class Dashboards(Section):
     )
 
 
+class Mail(Section):
+    host: str = Field("", description="SMTP server; empty: no mail is sent, notices show in the portal only.")
+    port: int = Field(587, ge=1, le=65535, description="Port of the SMTP server.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is encrypted; none: for a relay on this machine only."
+    )
+    user: str = Field("", description="Name at the SMTP server; its password is the secret smtp.password.")
+    sender: str = Field("no-reply@aisc.example", description="Address that letters come from.")
+    quiet_from: int = Field(22, ge=0, le=23, description="Hour from which letters that can wait do wait.")
+    quiet_until: int = Field(8, ge=0, le=23, description="Hour until which letters that can wait do wait.")
+
+
+class Audit(Section):
+    ship: str = Field(
+        "",
+        description="Where each line of the audit also goes: syslog://host:port (TCP), file:/path, or empty.",
+    )
+    alarm_to: str = Field("", description="Address that alarms of security go to; empty: to `site.contact`.")
+    refused_sign_ins: int = Field(
+        8, ge=2, description="Refused sign-ins of one person or from one address that raise an alarm."
+    )
+    refused_minutes: int = Field(15, ge=1, description="Minutes within which refused sign-ins are counted.")
+
+
 class Settings(Section):
     home: Path = Field(Path(".run"), description="Folder of all state, logs, sockets and secrets.")
     site: Site = Site()
@@ -185,6 +213,8 @@ class Settings(Section):
     identity: Identity = Identity()
     offer: Offer = Offer()
     dashboards: Dashboards = Dashboards()
+    mail: Mail = Mail()
+    audit: Audit = Audit()
 
     @property
     def secrets(self) -> Path:

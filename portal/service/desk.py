@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from portal.audit import event
 from portal.client import View
 from portal.settings import Settings
 from portal.sizes import billing
-from portal.store import Store
+from portal.store import Db, Store, audit
 
 
 @dataclass
@@ -21,6 +22,12 @@ class Desk:
 
     def now(self) -> int:
         return int(time.time())
+
+    def note(
+        self, db: Db, who: str, what: str, subject: str = "", where: str = "", **detail: str | int | bool
+    ) -> None:
+        """Write one line of the audit, in the transaction of what it tells (`portal.audit.Event` says what each is)."""
+        audit.append(db, event(self.now(), who, what, subject, where, **detail))
 
     @property
     def cheapest(self) -> int:

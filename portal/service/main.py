@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from portal import look
 from portal.locale import COOKIE, negotiate
-from portal.service import internal, pages
+from portal.service import frame, internal, pages
 from portal.service.access import BASE, Denied, Door, HubAway, SignedOut, Staff
 from portal.service.admission import RefusedStart, SlurmUnknown
 from portal.service.desk import Desk
@@ -53,7 +53,7 @@ async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]
     path = request.url.path
     by_cookie = path.startswith(f"{BASE}/") and not path.startswith(f"{BASE}/api/")
     if by_cookie and request.method not in SAFE and request.headers.get("origin") != door.origin:
-        response = pages.error_page(request, _words(request), "origin")
+        response = frame.error_page(request, _words(request), "origin")
     else:
         response = await call(request)
     hub = request.app.state.desk.settings.web.url
@@ -98,27 +98,27 @@ def _answers(app: FastAPI) -> None:
 
     @app.exception_handler(HubAway)
     async def hub_away(request: Request, error: HubAway) -> Response:
-        return pages.hub_away_page(request, _words(request), error.since)
+        return frame.hub_away_page(request, _words(request), error.since)
 
     @app.exception_handler(Denied)
     async def denied(request: Request, error: Denied) -> Response:
         if internal_call(request):
             return told(request, 403, "this token may not do that", "denied")
-        return pages.error_page(request, _words(request), "denied")
+        return frame.error_page(request, _words(request), "denied")
 
-    @app.exception_handler(pages.Missing)
-    async def missing(request: Request, error: pages.Missing) -> Response:
-        return pages.error_page(request, _words(request), "missing")
+    @app.exception_handler(frame.Missing)
+    async def missing(request: Request, error: frame.Missing) -> Response:
+        return frame.error_page(request, _words(request), "missing")
 
     @app.exception_handler(pages.StopFailed)
     async def stop_failed(request: Request, error: pages.StopFailed) -> Response:
-        return pages.error_page(request, _words(request), "stop")
+        return frame.error_page(request, _words(request), "stop")
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if internal_call(request):
             return told(request, error.status_code, str(error.detail), "http")
-        return pages.error_page(
+        return frame.error_page(
             request, _words(request), "missing" if error.status_code in (404, 405) else "broken"
         )
 
@@ -128,14 +128,14 @@ def _answers(app: FastAPI) -> None:
         field = str(first["loc"][-1])
         if internal_call(request):
             return told(request, 400, f"{field}: {first['msg']}", "invalid", field)
-        return pages.error_page(request, _words(request), "invalid", value=field)
+        return frame.error_page(request, _words(request), "invalid", value=field)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         if internal_call(request):
             return told(request, 500, "something went wrong in the portal", "broken")
-        return pages.error_page(request, _words(request), "broken")
+        return frame.error_page(request, _words(request), "broken")
 
 
 def run(settings: Settings) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
-from fastapi import APIRouter, Depends, Request
-from jinja2 import Environment, FileSystemLoader
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
-from portal import look
-from portal.locale import COOKIE, COOKIE_DAYS, LANGUAGES, cookie_domain, negotiate
-from portal.policy import N_, NO_GRANT, Refusal
+from portal.locale import COOKIE, COOKIE_DAYS, LANGUAGES, cookie_domain
+from portal.policy import NO_GRANT, Refusal
 from portal.service import admission, views
 from portal.service.access import BASE, Denied, Door, bearer
 from portal.service.desk import Desk
+from portal.service.frame import AReader, AViewer, Missing, page
 from portal.service.internal import ADesk
 from portal.service.words import Words
 from portal.slurm.reasons import explain
@@ -25,65 +23,24 @@ from portal.store import people, register
 router = APIRouter(prefix=BASE)
 LOOK_STALE = 60
 
-_templates = Environment(
-    loader=FileSystemLoader([Path(__file__).parent / "templates", look.TEMPLATES]),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=["jinja2.ext.i18n"],
-)
-
-
-def words_of(request: Request, desk: ADesk) -> Words:
-    language = negotiate(request.headers.get("accept-language"), request.cookies.get(COOKIE))
-    return Words(desk.settings, language)
-
-
-async def viewer_of(request: Request) -> str:
-    door: Door = request.app.state.door
-    return await door.viewer(request)
-
-
-AReader = Annotated[Words, Depends(words_of)]
-AViewer = Annotated[str, Depends(viewer_of)]
-
-
-def page(request: Request, words: Words, template: str, status: int = 200, **values: Any) -> Response:
-    """Render one template for one reader."""
-    desk: Desk = request.app.state.desk
-    environment = _templates.overlay()
-    environment.install_gettext_callables(words.gettext, words.ngettext, newstyle=False)  # type: ignore[attr-defined]
-    html = environment.get_template(template).render(
-        words=words,
-        settings=desk.settings,
-        base=BASE,
-        hub=desk.settings.web.url,
-        path=request.url.path,
-        **values,
-    )
-    return HTMLResponse(html, status, {"Cache-Control": "no-store"})
-
 
 @router.get("/")
 def home(request: Request, person: AViewer, words: AReader, desk: ADesk) -> Response:
-    return page(request, words, "home.html", **_home(desk, person, words))
+    return page(request, words, "home.html", person, **_home(desk, person, words))
 
 
 @router.get("/live")
 def live(request: Request, person: AViewer, words: AReader, desk: ADesk) -> Response:
     """The part of home that changes by itself."""
-    return page(request, words, "live.html", **_home(desk, person, words))
+    return page(request, words, "live.html", person, **_home(desk, person, words))
 
 
 def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
     grants = views.allocation(desk, person, words)
     with desk.store.read() as db:
-        known = people.person(db, person)
         going, over = views.work(desk, db, person), views.recent(desk, db, person)
     server = next((work for work in going if work.session and work.state != "ending"), None)
     return {
-        "name": known.name if known and known.name else person,
-        "person": person,
         "grants": grants.grants,
         "as_at": grants.as_at,
         "stale": grants.as_at is None or grants.at - grants.as_at > LOOK_STALE,
@@ -129,31 +86,25 @@ def _own_session(desk: Desk, person: str, id: str) -> views.Work:
         return views.of_session(desk, db, session)
 
 
-class Missing(Exception):
-    """No such thing, or none that the viewer may see: the answer is the same."""
-
-
 @router.get("/sessions/{id}")
 def receipt(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
     """A session: while it lasts what it costs so far, after its end the receipt."""
-    return page(request, words, "session.html", **_receipt(desk, person, id, words))
+    return page(request, words, "session.html", person, **_receipt(desk, person, id, words))
 
 
 @router.get("/sessions/{id}/live")
 def receipt_live(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
-    return page(request, words, "receipt.html", **_receipt(desk, person, id, words))
+    return page(request, words, "receipt.html", person, **_receipt(desk, person, id, words))
 
 
 def _receipt(desk: Desk, person: str, id: str, words: Words) -> dict[str, Any]:
     work = _own_session(desk, person, id)
     with desk.store.read() as db:
-        known = people.person(db, person)
         standing = next(
             (one for one in admission.standings(db, person, desk.now()) if one.grant.code == work.grant), None
         )
     size = desk.settings.offer.size(work.session.size) if work.session else None
     return {
-        "name": known.name if known and known.name else person,
         "work": work,
         "standing": standing,
         "size": words.size(size) if size else "",
@@ -260,49 +211,3 @@ async def stop_my_session(request: Request, desk: ADesk) -> None:
 @router.post("/sign-out")
 def sign_out(desk: ADesk) -> Response:
     return RedirectResponse(f"{desk.settings.web.url}/hub/logout", 303)
-
-
-ERRORS = {
-    "missing": (404, N_("There is no such page."), N_("Go home to see your grants and sessions.")),
-    "denied": (403, N_("This is not open to you."), N_("Go home to see your grants and sessions.")),
-    "origin": (
-        403,
-        N_("This request did not come from the portal's own page, so nothing was done."),
-        N_("Go home and try again there."),
-    ),
-    "stop": (
-        503,
-        N_("The hub does not answer, so the session could not be stopped from here."),
-        N_("Try again in a minute. If it is urgent, cancel the job with scancel."),
-    ),
-    "broken": (
-        500,
-        N_("Something went wrong on our side."),
-        N_("Try again. If it happens again, tell us the time."),
-    ),
-    "invalid": (400, N_("{value} is not offered here. Choose one of the values in the form."), ""),
-}
-
-
-def error_page(request: Request, words: Words, what: str, **values: str) -> Response:
-    status, sentence, next_step = ERRORS[what]
-    return page(
-        request,
-        words,
-        "error.html",
-        status,
-        sentence=words.gettext(sentence).format(**values),
-        next_step=words.gettext(next_step) if next_step else "",
-    )
-
-
-def hub_away_page(request: Request, words: Words, since: float) -> Response:
-    sentence = words.gettext("Signing in is down since {time}. Running notebooks and jobs go on.")
-    return page(
-        request,
-        words,
-        "error.html",
-        503,
-        sentence=sentence.format(time=words.clock(since)),
-        next_step=words.gettext("Try again in a minute."),
-    )

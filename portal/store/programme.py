@@ -24,7 +24,17 @@ def organisations(db: Connection) -> dict[str, Organisation]:
 def add_grant(db: Connection, new: Grant) -> None:
     values = {
         name: getattr(new, name)
-        for name in ("code", "account", "title", "organisation", "field", "purpose", "starts", "ends")
+        for name in (
+            "code",
+            "account",
+            "title",
+            "organisation",
+            "field",
+            "purpose",
+            "title_zh",
+            "starts",
+            "ends",
+        )
     }
     db.execute(
         tables.grant.insert().values(
@@ -63,6 +73,7 @@ def _grant(row: Row[tuple[object, ...]]) -> Grant:
         share=row.share,
         decided=Decided(row.decided),
         conditions=row.conditions,
+        title_zh=row.title_zh,
     )
 
 

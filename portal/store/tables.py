@@ -40,6 +40,7 @@ grant = Table(
     Column("share", Integer, nullable=False),
     Column("decided", String(16), nullable=False),
     Column("conditions", Text, nullable=False, default=""),
+    Column("title_zh", Text, nullable=False, default="", server_default=""),
 )
 
 person = Table(
@@ -177,4 +178,72 @@ choice = Table(
     Column("grant", String(64), nullable=False),
     Column("size", String(64), nullable=False),
     Column("minutes", Integer, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("who", String(64), nullable=False, index=True),
+    Column("what", String(64), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("where", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+sighting = Table(
+    "sighting",
+    metadata,
+    Column("person", String(16), primary_key=True),
+    Column("mark", String(64), primary_key=True),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("key", String(200), nullable=False, unique=True),
+    Column("person", String(16), nullable=False, index=True),
+    Column("kind", String(64), nullable=False),
+    Column("values", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("read", BigInteger),
+    Column("mail_due", BigInteger, index=True),
+    Column("mail_done", BigInteger),
+    Column("mail_tries", Integer, nullable=False, default=0),
+    Column("mail_fault", Text, nullable=False, default=""),
+)
+
+preference = Table(
+    "preference",
+    metadata,
+    Column("person", String(16), primary_key=True),
+    Column("language", String(16), nullable=False, default=""),
+    Column("quiet_from", Integer),
+    Column("quiet_until", Integer),
+    Column("muted", Text, nullable=False, default=""),
+)
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("person", String(16), primary_key=True),
+    Column("document", String(32), primary_key=True),
+    Column("version", String(32), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+
+cancelled = Table(
+    "cancelled",
+    metadata,
+    Column("cluster", String(64), primary_key=True),
+    Column("job", BigInteger, primary_key=True),
+    Column("submit", BigInteger, primary_key=True),
+    Column("person", String(16), nullable=False),
+    Column("at", BigInteger, nullable=False),
 )

@@ -12,7 +12,7 @@ from portal.client import FinishedJob, JobReport, LiveJob, SessionRequest, View
 from portal.grants import Category, Grant, Membership, Organisation, Role, committed
 from portal.ledger import Entry, Kind, faults
 from portal.pricing import Price
-from portal.service import internal, pages, views
+from portal.service import frame, internal, pages, views
 from portal.service.admission import RefusedStart, SlurmUnknown, claims, offering, request
 from portal.service.booking import LAPSE_SECONDS, SETTLE_SECONDS, book, see
 from portal.service.desk import Desk
@@ -218,7 +218,7 @@ def test_only_the_newest_session_is_what_the_hub_would_stop(desk: At) -> None:
     new = request(desk, ask())
     assert not pages._is_at_the_hub(desk, "p1", old.id)
     assert pages._is_at_the_hub(desk, "p1", new.id)
-    with pytest.raises(pages.Missing):
+    with pytest.raises(frame.Missing):
         pages._is_at_the_hub(desk, "p2", new.id)
 
 

@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE = {"units", "ledger", "grants", "sizes", "policy", "pricing", "identity", "locale", "look"}
+PURE = {
+    "units",
+    "ledger",
+    "audit",
+    "forecast",
+    "reasons",
+    "grants",
+    "sizes",
+    "policy",
+    "pricing",
+    "identity",
+    "locale",
+    "look",
+}
 PURE_FILES = {"portal/slurm/reasons.py"}
 TEXT_TO_RECORDS = "portal/slurm/text.py"
 EDGE = {"settings", "store", "slurm", "client"}

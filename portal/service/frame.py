@@ -1,0 +1,129 @@
+"""What every page of the portal shares: who reads it, in which language, the frame around it, and pages that say no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from jinja2 import Environment, FileSystemLoader
+from starlette.responses import HTMLResponse, Response
+
+from portal import look
+from portal.locale import COOKIE, negotiate
+from portal.policy import N_
+from portal.service.access import BASE, Door
+from portal.service.desk import Desk
+from portal.service.internal import ADesk
+from portal.service.words import Words
+from portal.store import people
+
+_templates = Environment(
+    loader=FileSystemLoader([Path(__file__).parent / "templates", look.TEMPLATES]),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=["jinja2.ext.i18n"],
+)
+
+
+def words_of(request: Request, desk: ADesk) -> Words:
+    language = negotiate(request.headers.get("accept-language"), request.cookies.get(COOKIE))
+    return Words(desk.settings, language)
+
+
+async def viewer_of(request: Request) -> str:
+    door: Door = request.app.state.door
+    return await door.viewer(request)
+
+
+def address_of(request: Request) -> str:
+    """The network address a request came from, as our own proxy saw it: what others wrote before that proves nothing."""
+    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return (told or (request.client.host if request.client else ""))[:64]
+
+
+AReader = Annotated[Words, Depends(words_of)]
+AViewer = Annotated[str, Depends(viewer_of)]
+
+
+def page(
+    request: Request, words: Words, template: str, person: str = "", status: int = 200, **values: Any
+) -> Response:
+    """Render one template for one reader. person: opaque id of who is signed in, or empty."""
+    desk: Desk = request.app.state.desk
+    environment = _templates.overlay()
+    environment.install_gettext_callables(words.gettext, words.ngettext, newstyle=False)  # type: ignore[attr-defined]
+    html = environment.get_template(template).render(
+        words=words,
+        settings=desk.settings,
+        base=BASE,
+        hub=desk.settings.web.url,
+        path=request.url.path,
+        **_of(desk, person),
+        **values,
+    )
+    return HTMLResponse(html, status, {"Cache-Control": "no-store"})
+
+
+def _of(desk: Desk, person: str) -> dict[str, Any]:
+    """What the frame shows of the person: the name, and by the roles which pages are linked."""
+    if not person:
+        return {"person": "", "name": "", "roles": frozenset()}
+    with desk.store.read() as db:
+        known = people.person(db, person)
+    return {
+        "person": person,
+        "name": known.name if known and known.name else person,
+        "roles": known.roles if known else frozenset(),
+    }
+
+
+class Missing(Exception):
+    """No such thing, or none that the viewer may see: the answer is the same."""
+
+
+ERRORS = {
+    "missing": (404, N_("There is no such page."), N_("Go home to see your grants and sessions.")),
+    "denied": (403, N_("This is not open to you."), N_("Go home to see your grants and sessions.")),
+    "origin": (
+        403,
+        N_("This request did not come from the portal's own page, so nothing was done."),
+        N_("Go home and try again there."),
+    ),
+    "stop": (
+        503,
+        N_("The hub does not answer, so the session could not be stopped from here."),
+        N_("Try again in a minute. If it is urgent, cancel the job with scancel."),
+    ),
+    "broken": (
+        500,
+        N_("Something went wrong on our side."),
+        N_("Try again. If it happens again, tell us the time."),
+    ),
+    "invalid": (400, N_("{value} is not offered here. Choose one of the values in the form."), ""),
+}
+
+
+def error_page(request: Request, words: Words, what: str, **values: str) -> Response:
+    status, sentence, next_step = ERRORS[what]
+    return page(
+        request,
+        words,
+        "error.html",
+        status=status,
+        sentence=words.gettext(sentence).format(**values),
+        next_step=words.gettext(next_step) if next_step else "",
+    )
+
+
+def hub_away_page(request: Request, words: Words, since: float) -> Response:
+    sentence = words.gettext("Signing in is down since {time}. Running notebooks and jobs go on.")
+    return page(
+        request,
+        words,
+        "error.html",
+        status=503,
+        sentence=sentence.format(time=words.clock(since)),
+        next_step=words.gettext("Try again in a minute."),
+    )
