@@ -46,6 +46,9 @@ class Standing:
 NO_GRANT = N_(
     "You have no grant yet. Ask the principal investigator of your project to add you, or write to {contact}."
 )
+NOT_ACCEPTED = N_(
+    "Before your first session, read the privacy notice and the terms: open the home page of the portal."
+)
 NOT_OFFERED = N_("{value} is not offered here. Choose one of the values in the form.")
 
 STATES = {

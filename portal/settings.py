@@ -37,6 +37,9 @@ class Site(Section):
     terms_version: str = Field(
         "1", description="Version of terms and privacy notice; a new one is asked for again."
     )
+    documents: Path | None = Field(
+        None, description="Folder of the site's own privacy notice, terms and help, which win over ours."
+    )
     demo: bool = Field(False, description="Show the banner of a demonstration: sample people, sample grants.")
 
 

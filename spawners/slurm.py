@@ -30,6 +30,7 @@ from portal.locale import translator
 from portal.settings import Settings
 from portal.slurm import reasons
 from portal.slurm.commands import Slurm, SlurmError
+from portal.slurm.joblog import last_words
 from spawners import form, home, hub_database, options, submission
 from spawners.admission import Admission
 from spawners.arrival import Arrival
@@ -256,7 +257,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
             call_back_seconds=self.call_back_seconds,
             connect_seconds=self.connect_seconds,
             language=session.language,
-            last_words=lambda: home.last_words(self.portal_settings.slurm, self.user.name, watch.job),
+            last_words=lambda: last_words(self.portal_settings.slurm, self.user.name, watch.job),
             log=self.log,
         ).wait()
         session.address = (place.ip, place.port)

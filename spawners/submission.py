@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from portal.client import SESSION_NAME, Admitted
+from portal.slurm.joblog import LOG_FOLDER
 
 _HERE = Path(__file__).parent
 SCRIPT = (_HERE / "session.sh").read_text().replace("@node.py@", (_HERE / "node.py").read_text()).encode()
 """The batch script of every session."""
-LOG_FOLDER = ".aisc"
-"""Folder of the sessions' logs in a person's home, for nobody else's eyes."""
 WARNING_SECONDS = 600
 
 _SHAPES = {
@@ -86,10 +85,6 @@ def variables(session: Admitted, home: Path, python: Path) -> dict[str, str]:
         "AISC_SESSION": session.id,
         "AISC_PYTHON": str(python),
     }
-
-
-def log_file(home: Path, job: int) -> Path:
-    return home / LOG_FOLDER / f"session-{job}.log"
 
 
 def job_id(printed: str) -> int | None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
@@ -255,9 +256,15 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def signed_in(browser: Browser, stack: Stack, who: str) -> Iterator[BrowserContext]:
-    """A browser in which this person has gone through the provider, with whatever came of it on the first page."""
-    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
+def signed_in(
+    browser: Browser, stack: Stack, who: str, accept: bool = True, **options: Any
+) -> Iterator[BrowserContext]:
+    """A browser in which this person has gone through the provider, with whatever came of it on the first page.
+
+    accept: whether to accept the terms, where this is the person's first sign-in. options: of the browser's context.
+    """
+    usual: dict[str, Any] = {"locale": "en-GB", "viewport": {"width": 1280, "height": 900}}
+    context = browser.new_context(**(usual | options))
     page = context.new_page()
     page.goto(f"{stack.url}/")
     page.click("#sign-in")
@@ -268,7 +275,11 @@ def signed_in(browser: Browser, stack: Stack, who: str) -> Iterator[BrowserConte
     expect(confirm.or_(page.get_by_role("heading", name="second factor"))).to_be_visible()
     if confirm.is_visible():
         page.click("button[type=submit]")
-        page.wait_for_url("**/services/portal/")
+        page.wait_for_url("**/services/portal/**")
+        if accept and page.url.partition("?")[0].endswith("/welcome"):
+            page.check("#accept")
+            page.get_by_role("button", name="Continue").click()
+            page.wait_for_url("**/services/portal/")
     yield context
     context.close()
 

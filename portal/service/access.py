@@ -140,7 +140,7 @@ class Door:
             if self._away_since:
                 raise
             raise SignedOut from None
-        response = RedirectResponse(_own_path(str(kept["back"])), 302)
+        response = RedirectResponse(own_path(str(kept["back"])), 302)
         self._set(response, "portal", token, SIGNED_IN_SECONDS)
         response.delete_cookie(f"{self._prefix}portal-state", path="/", secure=self._secure, httponly=True)
         return response
@@ -190,7 +190,7 @@ def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(errors="surrogateescape"), other.encode(errors="surrogateescape"))
 
 
-def _own_path(path: str) -> str:
+def own_path(path: str) -> str:
     """A path of the portal itself; anything else becomes home."""
     fine = path.startswith(f"{BASE}/") and "\\" not in path and "//" not in path
     return path if fine else f"{BASE}/"

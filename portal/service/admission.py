@@ -7,13 +7,15 @@ from collections import defaultdict
 
 from portal.client import Admitted, OfferedGrant, OfferedSize, Offering, Quote, SessionRequest
 from portal.grants import Claim, Grant, Membership, committed, job_claim
-from portal.policy import NO_GRANT, NOT_OFFERED, Refusal, Standing, admit, usable
+from portal.policy import NO_GRANT, NOT_ACCEPTED, NOT_OFFERED, Refusal, Standing, admit, usable
 from portal.pricing import price
+from portal.service import documents
 from portal.service.desk import Desk
 from portal.service.words import Words
 from portal.sizes import Size, gres
 from portal.store import Db, books, people, programme, register
 
+NOT_YET_ACCEPTED = Refusal("terms-not-accepted", "", NOT_ACCEPTED)
 STALE_SECONDS = 60
 """A look at Slurm older than this is no ground to admit anything."""
 
@@ -74,6 +76,10 @@ def request(desk: Desk, asked: SessionRequest) -> Admitted:
     Raises:
         RefusedStart: with the field at fault.
     """
+    try:
+        documents.require(desk, asked.person)
+    except documents.NotAccepted:
+        raise RefusedStart(NOT_YET_ACCEPTED) from None
     with desk.store.write() as db:
         return _request(desk, db, asked, desk.now())
 
@@ -204,8 +210,17 @@ def offering(desk: Desk, person: str, words: Words) -> Offering:
         default_minutes=kept.minutes if kept and kept.minutes in offer.minutes else offer.default_minutes,
         quotes=quotes,
         refusals=refusals,
-        refusal="" if mine else words.refusal(Refusal("no-grant", "grant", NO_GRANT)),
+        refusal=words.refusal(nothing) if (nothing := _nothing_at_all(desk, person, mine)) else "",
     )
+
+
+def _nothing_at_all(desk: Desk, person: str, mine: list[Standing]) -> Refusal | None:
+    """Why this person can start nothing, whatever the choice."""
+    try:
+        documents.require(desk, person)
+    except documents.NotAccepted:
+        return NOT_YET_ACCEPTED
+    return None if mine else Refusal("no-grant", "grant", NO_GRANT)
 
 
 def _quotes(

@@ -14,11 +14,15 @@ from portal.store import Db, Store, audit
 
 @dataclass
 class Desk:
-    """view: the latest look, or None until the agent has brought one since this process began."""
+    """view: the latest look, or None until the agent has brought one since this process began.
+
+    accepted: people who are known to have accepted the terms in force.
+    """
 
     settings: Settings
     store: Store
     view: View | None = field(default=None)
+    accepted: set[str] = field(default_factory=set)
 
     def now(self) -> int:
         return int(time.time())

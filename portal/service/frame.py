@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from jinja2 import Environment, FileSystemLoader
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from portal import look
 from portal.locale import COOKIE, negotiate
 from portal.policy import N_
-from portal.service.access import BASE, Door
+from portal.service import documents
+from portal.service.access import BASE, Door, HubAway, SignedOut
 from portal.service.desk import Desk
 from portal.service.internal import ADesk
 from portal.service.words import Words
@@ -32,9 +34,29 @@ def words_of(request: Request, desk: ADesk) -> Words:
     return Words(desk.settings, language)
 
 
-async def viewer_of(request: Request) -> str:
+async def visitor_of(request: Request) -> str:
+    """Opaque id of who is signed in, whether or not the terms are accepted."""
     door: Door = request.app.state.door
     return await door.viewer(request)
+
+
+async def viewer_of(request: Request, desk: ADesk) -> str:
+    """Opaque id of who is signed in and has accepted the terms in force.
+
+    Raises:
+        SignedOut, HubAway, documents.NotAccepted.
+    """
+    person = await visitor_of(request)
+    await run_in_threadpool(documents.require, desk, person)
+    return person
+
+
+async def reader_of(request: Request) -> str:
+    """Opaque id of who is signed in; empty for a page that everybody may read."""
+    try:
+        return await visitor_of(request)
+    except (SignedOut, HubAway):
+        return ""
 
 
 def address_of(request: Request) -> str:
@@ -45,6 +67,8 @@ def address_of(request: Request) -> str:
 
 AReader = Annotated[Words, Depends(words_of)]
 AViewer = Annotated[str, Depends(viewer_of)]
+AVisitor = Annotated[str, Depends(visitor_of)]
+Anybody = Annotated[str, Depends(reader_of)]
 
 
 def page(

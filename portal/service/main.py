@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from portal import look
 from portal.locale import COOKIE, negotiate
-from portal.service import frame, internal, pages
+from portal.service import documents, frame, internal, pages, report, welcome
 from portal.service.access import BASE, Denied, Door, HubAway, SignedOut, Staff
 from portal.service.admission import RefusedStart, SlurmUnknown
 from portal.service.desk import Desk
@@ -40,6 +40,8 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.state.staff = Staff(settings)
     app.include_router(internal.router)
     app.include_router(pages.router)
+    app.include_router(welcome.router)
+    app.include_router(report.router)
     app.mount(f"{BASE}/static/look", StaticFiles(directory=look.FOLDER))
     app.mount(f"{BASE}/static", StaticFiles(directory=BUILT, check_dir=False))
     app.middleware("http")(_guard)
@@ -95,6 +97,12 @@ def _answers(app: FastAPI) -> None:
             door: Door = app.state.door
             return door.to_sign_in(request)
         return Response(status_code=403, headers={"HX-Refresh": "true"})
+
+    @app.exception_handler(documents.NotAccepted)
+    async def not_accepted(request: Request, error: documents.NotAccepted) -> Response:
+        if "hx-request" in request.headers:
+            return Response(status_code=403, headers={"HX-Refresh": "true"})
+        return welcome.to_welcome(request)
 
     @app.exception_handler(HubAway)
     async def hub_away(request: Request, error: HubAway) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from portal.audit import GENESIS, Event, Link, link
 from portal.store import tables
@@ -38,3 +38,9 @@ def chain(db: Connection) -> Iterator[Link]:
     for row in db.execute(select(audit).order_by(audit.c.number)):
         event = Event(row.at, row.who, row.what, row.subject, row.where, row.detail)
         yield Link(row.number, event, row.previous, row.hash)
+
+
+def count(db: Connection, who: str, what: str, since: int) -> int:
+    """How often somebody did something since an instant."""
+    mine = (audit.c.who == who) & (audit.c.what == what) & (audit.c.at >= since)
+    return int(db.scalar(select(func.count()).where(mine)) or 0)

@@ -98,3 +98,19 @@ def take_back(db: Connection, token: str, now: int) -> None:
     """End a capability, and drop those that have run out."""
     over = (tables.capability.c.hash == token_hash(token)) | (tables.capability.c.expires <= now)
     db.execute(delete(tables.capability).where(over))
+
+
+def accepted(db: Connection, id: str) -> dict[str, str]:
+    """The version of each document that a person accepted last."""
+    query = select(tables.consent.c.document, tables.consent.c.version).where(tables.consent.c.person == id)
+    return {row.document: row.version for row in db.execute(query.order_by(tables.consent.c.at))}
+
+
+def accept(db: Connection, id: str, document: str, version: str, now: int) -> bool:
+    """Record that a person accepted a version of a document; False if that is recorded already."""
+    keys = {"person": id, "document": document, "version": version}
+    known = (tables.consent.c[name] == value for name, value in keys.items())
+    if db.execute(select(tables.consent.c.at).where(*known)).one_or_none():
+        return False
+    db.execute(tables.consent.insert().values(**keys, at=now))
+    return True

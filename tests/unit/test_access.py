@@ -13,7 +13,8 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from portal import settings as settings_module
-from portal.service import access
+from portal.service import access, documents
+from portal.service.desk import Desk
 from portal.service.main import create
 from portal.settings import Settings
 from portal.store import Store, connect, migrate
@@ -24,6 +25,7 @@ ADDRESS = "https://portal--service.localhost:8000"
 SCOPES = ["access:services!service=portal"]
 TOKENS: dict[str, dict[str, object]] = {
     "browser": {"session_id": "b1", "scopes": SCOPES},
+    "newcomer": {"session_id": "b2", "scopes": SCOPES, "name": "p2"},
     "notebook": {"session_id": None, "scopes": [*SCOPES, "users:activity!user=p1"]},
     "other-service": {"session_id": "b1", "scopes": ["access:services!service=dash"]},
 }
@@ -74,7 +76,9 @@ def settings(tmp_path: Path, hub: int) -> Settings:
 def store(settings: Settings) -> Iterator[Store]:
     engine = connect(settings.database_url)
     migrate(engine)
-    yield Store(engine)
+    store = Store(engine)
+    documents.accept(Desk(settings, store), "p1", "")
+    yield store
     engine.dispose()
 
 
@@ -137,3 +141,69 @@ async def test_a_state_of_other_letters_is_begun_anew(http: httpx.AsyncClient, c
         f"{HOME}oauth_callback?state=x&code=x", headers=[(b"Cookie", b"__Host-portal-state=" + cookie)]
     )
     assert answer.status_code == 302
+
+
+NEWCOMER = {"Cookie": "__Host-portal=newcomer", "Origin": "http://portal--service.localhost:8000"}
+
+
+async def test_a_newcomer_reads_the_terms_first_and_then_goes_on(http: httpx.AsyncClient) -> None:
+    """Whatever page was asked for; the box must be ticked for the version in force; once is enough."""
+    asked = await http.get(f"{HOME}start?size=gpu2", headers=NEWCOMER)
+    assert asked.status_code == 303
+    assert asked.headers["location"] == f"{HOME}welcome?back=%2Fservices%2Fportal%2Fstart%3Fsize%3Dgpu2"
+    page = await http.get(asked.headers["location"], headers=NEWCOMER)
+    assert "I have read the privacy notice" in page.text
+
+    for form in ({}, {"accepted": "0"}):
+        refused = await http.post(f"{HOME}welcome", headers=NEWCOMER, data=form)
+        assert (refused.status_code, "Nothing was saved" in refused.text) == (400, True)
+    assert (await http.get(HOME, headers=NEWCOMER)).status_code == 303
+
+    form = {"accepted": "1", "back": f"{HOME}help"}
+    done = await http.post(f"{HOME}welcome", headers=NEWCOMER, data=form)
+    assert (done.status_code, done.headers["location"]) == (303, f"{HOME}help")
+    assert (await http.get(HOME, headers=NEWCOMER)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example", "/services/portal/\\evil", "/hub/logout"]
+)
+async def test_the_terms_lead_back_to_the_portal_only(http: httpx.AsyncClient, back: str) -> None:
+    """A stranger's link must not lead on to a stranger's page."""
+    form = {"accepted": "1", "back": back}
+    assert (await http.post(f"{HOME}welcome", headers=NEWCOMER, data=form)).headers["location"] == HOME
+
+
+@pytest.mark.parametrize("path", ["privacy", "terms", "help", "help/pi", "help/officer"])
+async def test_notice_terms_and_help_are_open_to_all(http: httpx.AsyncClient, path: str) -> None:
+    """Also before the terms are accepted, and to those who cannot sign in."""
+    for headers in ({}, NEWCOMER, {"Accept-Language": "zh-HK"}):
+        answer = await http.get(HOME + path, headers=headers)
+        assert answer.status_code == 200
+    assert (await http.get(f"{HOME}help/nonsense")).status_code == 404
+
+
+SIGNED_IN = {"Cookie": "__Host-portal=browser", "Origin": "http://portal--service.localhost:8000"}
+
+
+async def test_a_report_is_kept_with_its_number(http: httpx.AsyncClient, settings: Settings) -> None:
+    """One file each, closed to others; the person is told the number in it."""
+    form = {"text": "It hangs.\nTwice.", "came_from": f"{HOME}sessions/abc", "session": "of-somebody-else"}
+    answer = await http.post(f"{HOME}report", headers=SIGNED_IN, data=form)
+
+    (file,) = (settings.home / "reports").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.stem in answer.text
+    kept = file.read_text()
+    assert "It hangs.\nTwice." in kept and "p1" in kept and f"{HOME}sessions/abc" in kept
+    assert "of-somebody-else" not in kept
+
+
+async def test_a_report_says_what_is_wrong_with_it(http: httpx.AsyncClient, settings: Settings) -> None:
+    """Nothing written, too much, too often: the words stay in the form."""
+    empty = await http.post(f"{HOME}report", headers=SIGNED_IN, data={"text": "  "})
+    long = await http.post(f"{HOME}report", headers=SIGNED_IN, data={"text": "x" * 5000})
+    assert (empty.status_code, long.status_code) == (400, 400)
+    assert "5000 characters" in long.text and "xxxx" in long.text
+    answers = [await http.post(f"{HOME}report", headers=SIGNED_IN, data={"text": f"{n}"}) for n in range(12)]
+    assert [answer.status_code for answer in answers].count(400) == 2

@@ -12,13 +12,14 @@ from portal.client import FinishedJob, JobReport, LiveJob, SessionRequest, View
 from portal.grants import Category, Grant, Membership, Organisation, Role, committed
 from portal.ledger import Entry, Kind, faults
 from portal.pricing import Price
-from portal.service import frame, internal, pages, views
+from portal.service import documents, frame, internal, pages, views
 from portal.service.admission import RefusedStart, SlurmUnknown, claims, offering, request
 from portal.service.booking import LAPSE_SECONDS, SETTLE_SECONDS, book, see
 from portal.service.desk import Desk
 from portal.service.views import gpus_of
 from portal.service.wishes import wish
 from portal.service.words import Words
+from portal.settings import Site
 from portal.store import Store, books, connect, migrate, people, programme, register
 from portal.units import GPU_HOUR
 
@@ -56,6 +57,8 @@ def desk(tmp_path: Path) -> Iterator[At]:
         for person in ("p1", "p2"):
             people.record(db, people.Person(person, "iss", person, UNIX, person, "", frozenset()), NOW)
             programme.add_membership(db, Membership("G-1", person, Role.MEMBER, NOW - 1000))
+    for person in ("p1", "p2", "p9"):
+        documents.accept(desk, person, "")
     see(desk, look(NOW))
     yield desk
     engine.dispose()
@@ -424,6 +427,16 @@ def test_who_has_no_grant_is_offered_nothing_but_whom_to_ask(desk: At) -> None:
     shown = offering(desk, "p9", Words(desk.settings, "en"))
     assert (shown.grants, shown.quotes) == ([], {})
     assert desk.settings.site.contact in shown.refusal
+
+
+def test_who_has_not_accepted_the_terms_starts_nothing(desk: At) -> None:
+    """The form is closed, and a request by hand is refused as well; a new version of the terms asks again."""
+    for changed in (desk, At(desk.settings.model_copy(update={"site": Site(terms_version="2")}), desk.store)):
+        who = "p8" if changed is desk else "p1"
+        assert "terms" in offering(changed, who, Words(desk.settings, "en")).refusal
+        with pytest.raises(RefusedStart) as refused:
+            request(changed, ask(who))
+        assert refused.value.refusal.code == "terms-not-accepted"
 
 
 def test_every_choice_of_the_form_has_its_price_and_refusal(desk: At) -> None:

@@ -10,6 +10,8 @@ import pytest
 from portal import settings as settings_module
 from portal.demo.programme import plant
 from portal.identity import person_id
+from portal.service import documents
+from portal.service.desk import Desk
 from portal.service.main import create
 from portal.settings import Settings
 from portal.store import Store, connect, migrate
@@ -32,7 +34,9 @@ def store(settings: Settings) -> Iterator[Store]:
     engine = connect(settings.database_url)
     migrate(engine)
     plant(settings)
-    yield Store(engine)
+    store = Store(engine)
+    documents.accept(Desk(settings, store), person_id(settings.identity.issuer, "pi"), "")
+    yield store
     engine.dispose()
 
 

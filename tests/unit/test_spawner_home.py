@@ -1,4 +1,4 @@
-"""A person's folder: made for nobody else's eyes, and read with care, for what lies in it is the person's own."""
+"""A person's folder: made for nobody else's eyes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from portal.settings import Slurm
 from spawners import home
-from spawners.submission import Unsubmittable, log_file
+from spawners.submission import Unsubmittable
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -40,27 +40,3 @@ def test_a_job_of_another_unix_account_is_refused(tmp_path: Path) -> None:
     """This process submits as itself, or not at all."""
     with pytest.raises(Unsubmittable, match="unix_user"):
         home.prepare(settings(tmp_path), "pann", "nobody-else")
-
-
-def test_the_last_words_of_a_job_are_its_last_lines(tmp_path: Path) -> None:
-    """Printable characters of the last eight lines."""
-    log = log_file(home.prepare(settings(tmp_path), "pann", ME), 7)
-    log.write_text("".join(f"line {number}\x1b\n" for number in range(20)))
-
-    assert home.last_words(settings(tmp_path), "pann", 7).splitlines() == [f"line {n}" for n in range(12, 20)]
-
-
-def test_what_is_no_log_is_not_read(tmp_path: Path) -> None:
-    """A link to somebody else's file, a pipe that would hang, a folder, or nothing at all: no words."""
-    log = log_file(home.prepare(settings(tmp_path), "pann", ME), 7)
-    (tmp_path / "secret").write_text("secret")
-
-    assert home.last_words(settings(tmp_path), "pann", 7) == ""
-    log.symlink_to(tmp_path / "secret")
-    assert home.last_words(settings(tmp_path), "pann", 7) == ""
-    log.unlink()
-    os.mkfifo(log)
-    assert home.last_words(settings(tmp_path), "pann", 7) == ""
-    log.unlink()
-    log.mkdir()
-    assert home.last_words(settings(tmp_path), "pann", 7) == ""
