@@ -208,25 +208,29 @@ notice = Table(
     metadata,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("key", String(200), nullable=False, unique=True),
-    Column("person", String(16), nullable=False, index=True),
+    Column("person", String(16), nullable=False, default=""),
+    Column("address", Text, nullable=False, default=""),
+    Column("reply_to", Text, nullable=False, default=""),
     Column("kind", String(64), nullable=False),
     Column("values", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
     Column("read", BigInteger),
     Column("mail_due", BigInteger, index=True),
     Column("mail_done", BigInteger),
     Column("mail_tries", Integer, nullable=False, default=0),
     Column("mail_fault", Text, nullable=False, default=""),
 )
+Index("ix_notice_person_number", notice.c.person, notice.c.number)
 
 preference = Table(
     "preference",
     metadata,
     Column("person", String(16), primary_key=True),
     Column("language", String(16), nullable=False, default=""),
+    Column("heard", String(16), nullable=False, default=""),
     Column("quiet_from", Integer),
     Column("quiet_until", Integer),
-    Column("muted", Text, nullable=False, default=""),
+    Column("choices", Text, nullable=False, default=""),
 )
 
 consent = Table(
