@@ -74,7 +74,7 @@ KINDS = {
             "session-ended",
             N_("Your session has ended"),
             N_(
-                "{cause} The final charge on the grant {grant} is {used} GPU-hours: "
+                "Why it ended: {cause}. The final charge on the grant {grant} is {used} GPU-hours: "
                 "list price {list}, subsidy {subsidy}, own share {own}."
             ),
             "/sessions/{session}",
@@ -92,7 +92,7 @@ KINDS = {
         Kind(
             "job-stuck",
             N_("Your job {job} cannot start as it stands"),
-            N_("{reason} Until then it waits, and costs nothing."),
+            N_("It goes on waiting, which costs nothing. Why it cannot start: {reason}"),
             "/",
             N_("See my jobs"),
             N_("A waiting job cannot start as it stands"),
@@ -158,10 +158,10 @@ KINDS = {
 }
 
 CAUSES = {
-    "time-limit": N_("Its time was over."),
-    "node-failure": N_("Its node failed."),
-    "memory": N_("It used more memory than it had."),
-    "error": N_("It ended with an error."),
+    "time-limit": N_("its time was over"),
+    "node-failure": N_("its node failed"),
+    "memory": N_("it used more memory than it had"),
+    "error": N_("an error"),
 }
 """Why a session ended, as the value `cause` says it."""
 
