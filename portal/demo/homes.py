@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from portal.terminal import gettext as _
+
 FOR_ROOT = Path("/var/lib/aisc-portal")
 MARK = ".aisc-portal"
 """A file in every home folder of ours, so that `make clean` never removes another folder."""
@@ -43,7 +45,11 @@ def port(environ: dict[str, str]) -> int:
     """
     written = environ.get("PORTAL_PORT") or str(DEFAULT_PORT)
     if not (written.isascii() and written.isdecimal() and 1024 <= int(written) <= LAST_PORT):
-        raise HomeError(f"PORTAL_PORT={written} is not a port: choose a number from 1024 to {LAST_PORT}.")
+        raise HomeError(
+            _("PORTAL_PORT={value} is not a port: choose a number from 1024 to {last}.").format(
+                value=written, last=LAST_PORT
+            )
+        )
     return int(written)
 
 
@@ -55,21 +61,23 @@ def make(home: Path) -> None:
     """
     if len(str(home)) > LONGEST:
         raise HomeError(
-            f"The folder {home} has too long a name for Slurm's sockets: set PORTAL_HOME to one of at most"
-            f" {LONGEST} characters."
+            _(
+                "The folder {folder} has too long a name for Slurm's sockets: set PORTAL_HOME to one of at most"
+                " {longest} characters."
+            ).format(folder=home, longest=LONGEST)
         )
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o755)
         if not (home / MARK).exists():
             if any(home.iterdir()):
                 raise HomeError(
-                    f"The folder {home} holds other things: set PORTAL_HOME to a new or an empty folder."
+                    _(
+                        "The folder {folder} holds other things: set PORTAL_HOME to a new or an empty folder."
+                    ).format(folder=home)
                 )
             (home / MARK).touch()
     except OSError as error:
-        raise HomeError(
-            f"The folder {home} cannot be used ({error.strerror}): set PORTAL_HOME to a folder of yours."
-        ) from None
+        raise _unusable(home, error) from None
 
 
 def remove(home: Path) -> bool:
@@ -82,16 +90,28 @@ def remove(home: Path) -> bool:
         return False
     if not (home / MARK).exists():
         raise HomeError(
-            f"The folder {home} is not one of ours, so it stays: remove it by hand if you mean to."
+            _(
+                "The folder {folder} is not one of ours, so it stays: remove it by hand if you mean to."
+            ).format(folder=home)
         )
     try:
         with locked(home):
             shutil.rmtree(home)
     except OSError as error:
         raise HomeError(
-            f"{error.filename} cannot be removed ({error.strerror}): try again as its owner."
+            _("{path} cannot be removed ({reason}): try again as its owner.").format(
+                path=error.filename, reason=error.strerror
+            )
         ) from None
     return True
+
+
+def _unusable(home: Path, error: OSError) -> HomeError:
+    return HomeError(
+        _("The folder {folder} cannot be used ({reason}): set PORTAL_HOME to a folder of yours.").format(
+            folder=home, reason=error.strerror
+        )
+    )
 
 
 @contextmanager
@@ -104,16 +124,16 @@ def locked(home: Path) -> Iterator[None]:
     try:
         descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise HomeError(
-            f"The folder {home} cannot be used ({error.strerror}): set PORTAL_HOME to a folder of yours."
-        ) from None
+        raise _unusable(home, error) from None
     with os.fdopen(descriptor, "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HomeError(
-                f"It already runs in {home} (process {lock.read().strip() or '?'}): stop that one first, or set"
-                f" PORTAL_HOME to another folder and PORTAL_PORT to another port."
+                _(
+                    "It already runs in {folder} (process {process}): stop that one first, or set PORTAL_HOME to"
+                    " another folder and PORTAL_PORT to another port."
+                ).format(folder=home, process=lock.read().strip() or "?")
             ) from None
         lock.seek(0)
         lock.truncate()

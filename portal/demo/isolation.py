@@ -18,6 +18,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+from portal.terminal import gettext as _
+
 SYSTEM_USER = "aisc-portal"
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWUSER = 0x10000000
@@ -45,7 +47,9 @@ def system_user(home: Path) -> pwd.struct_passwd:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         raise IsolationError(
-            f"The system user {SYSTEM_USER} cannot be made ({made.stderr.strip()}); make it with useradd and try again."
+            _("The system user {user} cannot be made ({reason}); make it with useradd and try again.").format(
+                user=SYSTEM_USER, reason=made.stderr.strip()
+            )
         ) from None
 
 
@@ -76,9 +80,10 @@ def call_ourselves_localhost() -> None:
         if _own_name_is_loopback():
             return
         raise IsolationError(
-            f"Slurm would listen on public addresses: this system forbids name spaces to ordinary users"
-            f" ({os.strerror(ctypes.get_errno())}); put '127.0.0.1 {socket.gethostname()}' first in /etc/hosts,"
-            f" or run it as root."
+            _(
+                "Slurm would listen on public addresses: this system forbids name spaces to ordinary users"
+                " ({reason}); put '127.0.0.1 {name}' first in /etc/hosts, or run it as root."
+            ).format(reason=os.strerror(ctypes.get_errno()), name=socket.gethostname())
         )
     if not root:
         Path("/proc/self/setgroups").write_text("deny")
