@@ -30,12 +30,13 @@ def test_the_first_variable_that_is_set_decides(variables: dict[str, str], chose
 def test_the_catalogue_is_read_as_the_pages_read_it() -> None:
     """The few lines that read it without a library find every sentence, escapes and long ones included."""
     found = terminal.read(terminal.CATALOGUE.read_text(encoding="utf-8"))
-    first = {}
-    for message in catalogue.read(CHINESE):
-        if message.id:
-            plural = isinstance(message.id, list | tuple)
-            first[str(message.id[0] if plural else message.id)] = str(
-                message.string[0] if plural else message.string
-            )
+    first = {
+        _one(message.id): _one(message.string) for message in catalogue.read(CHINESE) if _one(message.id)
+    }
 
     assert found == first
+
+
+def _one(text: object) -> str:
+    """A string, or the first of its forms."""
+    return str(text[0] if isinstance(text, list | tuple) else text or "")
