@@ -138,20 +138,20 @@ def _sudo(commands: Sequence[Sequence[str]], by_hand: str, say: Say) -> list[str
     )
     if not shutil.which("sudo"):
         raise refused
+    asks = _quietly("sudo", "-n", "true") != 0
+    if asks and not _somebody_there():
+        raise refused
     say(_("they are installed through sudo; as root these commands are run, and nothing else:"))
     for command in commands:
         say(f"  sudo {shlex.join(command)}")
     say(_("  and systemctl disable, so that the services which came with them stay off"))
-    if (
-        subprocess.run(
-            ["sudo", "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
-        ).returncode
-        == 0
-    ):
-        return ["sudo", "-n"]
-    if not _somebody_there() or subprocess.run(["sudo", "-v"], check=False).returncode != 0:
+    if asks and subprocess.run(["sudo", "-v"], check=False).returncode != 0:
         raise refused
-    return ["sudo"]
+    return ["sudo"] if asks else ["sudo", "-n"]
+
+
+def _quietly(*command: str) -> int:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
 
 
 def _somebody_there() -> bool:
