@@ -45,15 +45,18 @@ def accept(desk: Desk, person: str, where: str) -> None:
                 desk.note(db, person, "consent.accepted", document, where, version=version)
 
 
-def html(site: Site, name: str, language: str) -> Markup:
-    """A document as HTML, in that language or, where a site has written only one, in the other."""
+def html(site: Site, name: str, language: str, level: int = 2) -> Markup:
+    """A document as HTML, in that language or, where a site has written only English, in that.
+
+    level: of its headings, which are written as `###`.
+    """
     values = (
         ("{name}", site.name),
         ("{name_zh}", site.name_zh),
         ("{contact}", site.contact),
         ("{operators}", site.operators or site.contact),
     )
-    return _rendered(_file(site, name, language), values)
+    return Markup(_rendered(_file(site, name, language), values).replace("h3>", f"h{level}>"))
 
 
 def _file(site: Site, name: str, language: str) -> Path:

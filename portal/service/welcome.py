@@ -58,8 +58,8 @@ def _welcome(
         back=own_path(back),
         unticked=unticked,
         again=bool(before) and before.get("terms") != site.terms_version,
-        privacy=documents.html(site, "privacy", words.language),
-        terms=documents.html(site, "terms", words.language),
+        privacy=documents.html(site, "privacy", words.language, level=3),
+        terms=documents.html(site, "terms", words.language, level=3),
         version=site.terms_version,
     )
 

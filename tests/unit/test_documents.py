@@ -23,7 +23,7 @@ def test_every_document_is_there_in_both_languages_with_the_same_parts(name: str
     """As many headings and points in one as in the other, and no place left unfilled."""
     shown = {language: documents.html(Site(), name, language) for language in (ENGLISH, CHINESE)}
 
-    for mark in ("<h3>", "<li>", "<p>"):
+    for mark in ("<h2>", "<li>", "<p>"):
         assert shown[ENGLISH].count(mark) == shown[CHINESE].count(mark), mark
     for text in shown.values():
         assert not re.search(r"\{\w*\}", text)
