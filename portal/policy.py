@@ -12,18 +12,12 @@ from dataclasses import dataclass
 from portal.grants import Grant, Membership, State, state
 
 
-def N_(sentence: str) -> str:
-    """Mark a sentence for translation where it is defined; it is translated where it is shown."""
-    return sentence
-
-
 @dataclass(frozen=True)
 class Refusal:
-    """A no. field: the value of the form at fault. sentence: English, with places for `values`."""
+    """A no. code: its row in `portal.reasons`. field: the value of the form at fault. values: for the places in the row."""
 
     code: str
     field: str
-    sentence: str
     values: dict[str, object] = dataclasses.field(default_factory=dict)
 
 
@@ -43,37 +37,15 @@ class Standing:
         return self.balance - self.committed
 
 
-NO_GRANT = N_(
-    "You have no grant yet. Ask the principal investigator of your project to add you, or write to {contact}."
-)
-NOT_ACCEPTED = N_(
-    "Before your first session, read the privacy notice and the terms: open the home page of the portal."
-)
-NOT_OFFERED = N_("{value} is not offered here. Choose one of the values in the form.")
-
-STATES = {
-    State.DRAFT: N_(
-        "The grant {grant} is not approved yet. It can be used once the committee's decision is recorded."
-    ),
-    State.NOT_STARTED: N_("The grant {grant} starts on {starts}. Choose another grant or come back then."),
-    State.EXHAUSTED: N_("The grant {grant} is used up. Ask for a top-up, or choose another grant."),
-    State.SUSPENDED: N_(
-        "The grant {grant} is suspended. Ask the programme office what is needed to lift it."
-    ),
-    State.EXPIRED: N_("The grant {grant} ended on {ends}. Ask for an extension, or choose another grant."),
-    State.CLOSED: N_("The grant {grant} is closed. Choose another grant."),
-}
-
-
 def usable(standing: Standing, now: int, cheapest: int) -> Refusal | None:
     """Whether the person may start anything at all on the grant."""
     grant = standing.grant
     if standing.membership is None or not standing.membership.holds(now):
-        return Refusal("grant-not-yours", "grant", NOT_OFFERED, {"value": grant.code})
+        return Refusal("grant-not-yours", "grant", {"value": grant.code})
     current = state(grant, standing.balance, now, cheapest)
     if current is not State.ACTIVE:
         values: dict[str, object] = {"grant": grant.code, "starts": grant.starts, "ends": grant.ends}
-        return Refusal(f"grant-{current.value}", "grant", STATES[current], values)
+        return Refusal(f"grant-{current.value}", "grant", values)
     return None
 
 
@@ -89,21 +61,12 @@ def admit(standing: Standing, billing: int, minutes: int, now: int, cheapest: in
         return refused
     grant, cost = standing.grant, billing * minutes * 60
     if now + minutes * 60 > grant.ends:
-        sentence = N_("This would run past the end of the grant {grant} on {ends}. Choose a shorter time.")
-        return Refusal("past-the-end", "minutes", sentence, {"grant": grant.code, "ends": grant.ends})
+        return Refusal("past-the-end", "minutes", {"grant": grant.code, "ends": grant.ends})
     if cost > standing.available:
-        sentence = N_(
-            "This could cost {cost} GPU-hours, and {available} are available on the grant {grant}. "
-            "Choose a smaller size or a shorter time."
-        )
         values = {"cost": cost, "available": max(0, standing.available), "grant": grant.code}
-        return Refusal("too-dear", "minutes", sentence, values)
+        return Refusal("too-dear", "minutes", values)
     cap = standing.membership.cap if standing.membership else None
     if cap is not None and standing.person_spent + standing.person_committed + cost > cap:
-        sentence = N_(
-            "Your cap on the grant {grant} is {cap} GPU-hours, and {used} are used or committed. "
-            "Choose less, or ask the principal investigator to raise the cap."
-        )
         used = standing.person_spent + standing.person_committed
-        return Refusal("over-the-cap", "minutes", sentence, {"grant": grant.code, "cap": cap, "used": used})
+        return Refusal("over-the-cap", "minutes", {"grant": grant.code, "cap": cap, "used": used})
     return None

@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo
 GPU_HOUR = 3_600_000
 """Milli-GPU-seconds in one GPU-hour."""
 
+MINUS = "\u2212"
+"""The sign of an amount below zero as people read it: as wide as a figure, and no break of a line after it."""
+
 SHARE_WHOLE = 10_000
 """A subsidy share is in basis points: 7,000 is 70 %."""
 
@@ -25,13 +28,13 @@ def rounded(numerator: int, denominator: int) -> int:
 def gpu_hours(amount: int) -> str:
     """Milli-GPU-seconds as people read them: `1,204.5` (GPU-hours, one decimal)."""
     tenths = rounded(amount, GPU_HOUR // 10)
-    sign = "-" if tenths < 0 else ""
+    sign = MINUS if tenths < 0 else ""
     return f"{sign}{abs(tenths) // 10:,}.{abs(tenths) % 10}"
 
 
 def money(cents: int, currency: str) -> str:
-    """Cents as people read them: `HK$1,204.50`."""
-    sign = "-" if cents < 0 else ""
+    """Cents as people read them: `HK$1,204.50`, and `−HK$84.00`; in both languages alike."""
+    sign = MINUS if cents < 0 else ""
     return f"{sign}{currency}{abs(cents) // 100:,}.{abs(cents) % 100:02d}"
 
 

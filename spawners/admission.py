@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from jupyterhub.spawner import SpawnException
 from pydantic import ValidationError
 
+from portal import reasons
 from portal.client import Admitted, Client, Refused, SessionRequest, Unreachable
-from portal.locale import translator
 
 ANSWER_SECONDS = 2.0
 """How long a start waits for the portal."""
@@ -39,6 +39,9 @@ class Admission:
         except Refused as no:
             if no.status in (401, 403) and not no.field:
                 self._log.error("The portal refuses the hub itself: %s", no.message)
+                raise SpawnException(
+                    reasons.say("hub-refused", request.language), reason="portal", status_code=503
+                ) from None
             raise _refusal(no) from None
         except (Unreachable, TimeoutError, ValidationError) as error:
             self._log.warning("No session can be started: %s", str(error) or "the portal is too slow")
@@ -48,15 +51,11 @@ class Admission:
         return admitted
 
     def _away(self, since: float, language: str) -> SpawnException:
-        said = translator(language).gettext(
-            "No session can be started now: the portal or Slurm has not answered since %s. Running sessions go on."
-        )
         clock = datetime.fromtimestamp(since, self._zone).strftime("%H:%M")
-        return SpawnException(said % clock, reason="portal", status_code=503)
+        return SpawnException(reasons.say("portal", language, time=clock), reason="portal", status_code=503)
 
 
 def _refusal(no: Refused) -> SpawnException:
-    """In the portal's words, the field in front unless they name it."""
+    """In the portal's words, which name what is wrong in the language of who asked."""
     reason = no.field or no.code
-    message = no.message if not no.field or no.field in no.message else f"{no.field}: {no.message}"
-    return SpawnException(message, reason=reason if _REASON.fullmatch(reason) else "refused")
+    return SpawnException(no.message, reason=reason if _REASON.fullmatch(reason) else "refused")

@@ -10,7 +10,7 @@ from typing import Any
 
 from jupyterhub.spawner import SpawnException
 
-from portal.locale import translator
+from portal import reasons
 from portal.slurm.commands import SlurmError
 from spawners.queue import Phase, Queue, Watch
 
@@ -68,7 +68,7 @@ class Arrival:
             if phase is Phase.RUNNING and not called:
                 running_since = running_since or time.monotonic()
                 if time.monotonic() - running_since > self.call_back_seconds:
-                    raise self._failure(self._("The session started on a node but did not call back."))
+                    raise self._failure("no-call-back")
             await asyncio.wait({self.port}, timeout=pause)
 
     async def _address(self, node: str) -> str:
@@ -88,7 +88,7 @@ class Arrival:
                 await self._phase(1.0)
                 look_at = time.monotonic() + 1
             if time.monotonic() > deadline:
-                raise self._failure(self._("The session started on a node but does not answer."))
+                raise self._failure("no-answer")
             await asyncio.sleep(0.05)
 
     async def _phase(self, oldest: float, patience: float = LOOK_SECONDS) -> Phase:
@@ -104,16 +104,13 @@ class Arrival:
 
     def _ended(self) -> SpawnException:
         if self.watch.row and self.watch.row.state == "CANCELLED":
-            return self._failure(self._("The session was cancelled before it was ready."))
-        return self._failure(self._("The session ended before it was ready."))
+            return self._failure("cancelled")
+        return self._failure("ended")
 
-    def _failure(self, message: str) -> SpawnException:
+    def _failure(self, code: str) -> SpawnException:
         """With the last lines of the job's own log, which say why."""
-        said = "\n".join(filter(None, (message, self.last_words())))
+        said = "\n".join(filter(None, (reasons.say(code, self.language), self.last_words())))
         return SpawnException(said, reason="ended", status_code=500)
-
-    def _(self, message: str) -> str:
-        return translator(self.language).gettext(message)
 
 
 def _pace(waited: float) -> float:

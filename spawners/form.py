@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import ValidationError
 
+from portal import reasons
 from portal.client import Client, Offering, Refused, Unreachable
 from portal.hub.language import current, script
 from portal.locale import translator
@@ -37,12 +38,7 @@ async def render(settings: Settings, portal: Client, person: str, log: logging.L
         offering = await portal.offering(person, spoken)
     except (Unreachable, Refused, ValidationError) as error:
         log.warning("No start form for %s: %s", person, error)
-        gettext = translator(spoken).gettext
-        return closed(
-            settings,
-            spoken,
-            gettext("Nothing can be started now: the portal does not answer. Running sessions go on."),
-        )
+        return closed(settings, spoken, reasons.say("form", spoken))
     return open_form(settings, offering, spoken)
 
 
@@ -78,7 +74,7 @@ def prices(
             size: {
                 minutes: {
                     "list": money(quote.list_cents, currency),
-                    "subsidy": f"- {money(quote.subsidy_cents, currency)}",
+                    "subsidy": money(-quote.subsidy_cents, currency),
                     "own": money(quote.own_cents, currency),
                     "leaves": _("%s GPU-hours") % gpu_hours(quote.leaves),
                     "refusal": offering.refusals.get(grant, {}).get(size, {}).get(minutes, ""),

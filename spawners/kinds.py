@@ -18,7 +18,7 @@ from markupsafe import Markup
 from traitlets import TraitError, Type, default, directional_link, validate
 from wrapspawner import ProfilesSpawner
 
-from portal.locale import translator
+from portal import reasons
 from spawners import form
 from spawners.options import single
 from spawners.slurm import PortalSlurmSpawner
@@ -194,5 +194,4 @@ class KindsSpawner(ProfilesSpawner):  # type: ignore[misc]
 
 
 def _unknown_kind() -> SpawnException:
-    message = translator(form.language()).gettext("kind: choose one of the kinds of session offered.")
-    return SpawnException(message, reason=KIND)
+    return SpawnException(reasons.say("kind", form.language()), reason=KIND)

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from portal.locale import ENGLISH, translator
+from portal import reasons
+from portal.locale import ENGLISH
 
 FIELDS = ("grant", "size", "minutes")
 LONGEST_MINUTES = 366 * 24 * 60
@@ -50,17 +51,16 @@ def parse(data: object, language: str = ENGLISH) -> Options:
     Raises:
         BadOption: a name unknown or missing, a value of another type, more than one, or not shaped like an id or number.
     """
-    _ = translator(language).gettext
     if not isinstance(data, Mapping):
-        raise BadOption("options", _("options: send an object with grant, size and minutes."))
+        raise BadOption("options", reasons.say("options", language))
     for name in data:
         if name not in FIELDS:
             shown = name if isinstance(name, str) and _NAME.fullmatch(name) else "?"
-            raise BadOption("options", _("%s: there is no such option.") % shown)
+            raise BadOption("options", reasons.say("unknown-option", language, value=shown))
     return Options(
-        grant=_id("grant", data, _("grant: choose one of your grants.")),
-        size=_id("size", data, _("size: choose one of the sizes offered.")),
-        minutes=_minutes(data, _("minutes: choose one of the time limits offered.")),
+        grant=_id("grant", data, language),
+        size=_id("size", data, language),
+        minutes=_minutes(data, language),
     )
 
 
@@ -71,17 +71,17 @@ def single(value: object) -> object:
     return value
 
 
-def _id(field: str, data: Mapping[str, object], message: str) -> str:
+def _id(field: str, data: Mapping[str, object], language: str) -> str:
     value = single(data.get(field))
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise BadOption(field, message)
+        raise BadOption(field, reasons.say(field, language))
     return value
 
 
-def _minutes(data: Mapping[str, object], message: str) -> int:
+def _minutes(data: Mapping[str, object], language: str) -> int:
     value = single(data.get("minutes"))
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LONGEST_MINUTES:
-        raise BadOption("minutes", message)
+        raise BadOption("minutes", reasons.say("minutes", language))
     return value

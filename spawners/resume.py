@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from jupyterhub.spawner import SpawnException
 
-from portal.locale import translator
+from portal import reasons
 from portal.slurm.commands import SlurmError
 from spawners import hub_database
 from spawners.queue import Queue
@@ -118,9 +118,7 @@ async def _find_job(spawner: Interrupted) -> None:
             if looks >= LOOKS:
                 spawner.report_failed(session.id)
                 raise SpawnException(
-                    translator(session.language).gettext(
-                        "The session was interrupted before it reached Slurm. Please start it again."
-                    ),
+                    reasons.say("interrupted", session.language),
                     reason="interrupted",
                 )
         await asyncio.sleep(1)

@@ -25,10 +25,10 @@ from jupyterhub.spawner import SpawnException
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Float, Instance, Integer, Unicode, default
 
+from portal import reasons
 from portal.client import Admitted, Client, SessionRequest
 from portal.locale import translator
 from portal.settings import Settings
-from portal.slurm import reasons
 from portal.slurm.commands import Slurm, SlurmError
 from portal.slurm.joblog import last_words
 from spawners import form, home, hub_database, options, submission
@@ -193,7 +193,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
         except submission.Unsubmittable as error:
             self.log.error("Session %s cannot be submitted: %s", admitted.id, error)
             raise SpawnException(
-                self._("The session could not be submitted. Nothing was charged. Please tell us."),
+                reasons.say("submission", self.session.language),
                 reason="submission",
                 status_code=500,
             ) from None
@@ -208,7 +208,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
             # Slurm may have taken the job in and only the answer was lost.
             self._background.cancel(self.slurm, session.job_name)
             raise SpawnException(
-                self._("Slurm did not accept the session: %s") % submission.complaint(error.stderr),
+                reasons.say("sbatch", self.session.language, said=submission.complaint(error.stderr)),
                 reason="sbatch",
                 status_code=503,
             ) from None
@@ -249,7 +249,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
         """
         session, watch, port = self.session, self._watch, self._port
         if watch is None or port is None:
-            raise SpawnException(self._("The session was cancelled before it was ready."), reason="ended")
+            raise SpawnException(reasons.say("cancelled", session.language), reason="ended")
         place = await Arrival(
             queue=self.queue,
             watch=watch,

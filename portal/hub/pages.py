@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tornado import web
 from tornado.web import StaticFileHandler
 
-from portal import locale, look
+from portal import locale, look, reasons
 from portal.hub import language
 from portal.hub.language import gettext as _
 from portal.hub.refusal import Refusal
@@ -125,10 +125,10 @@ class Spawn(SpawnHandler):
         error = sys.exc_info()[1]
         if isinstance(error, SpawnException):
             message = error.message
-        elif isinstance(error, web.HTTPError):
-            message = error.log_message or error.reason or ""
+        elif isinstance(error, web.HTTPError) and error.status_code == 429:
+            message = reasons.say("busy", language.current())
         elif error is not None:
-            message = _("The session could not be started. Nothing was charged. Please try again.")
+            message = reasons.say("failed", language.current())
         # the form is the spawner's own markup, escaped where it was made; nothing else is trusted
         html: str = await super()._render_form(for_user, Markup(spawner_options_form), message, "")
         return html

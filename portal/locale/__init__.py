@@ -6,6 +6,7 @@ Catalogues are `<language>/LC_MESSAGES/portal.po`, read once per process; nothin
 from __future__ import annotations
 
 import io
+import re
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +24,9 @@ COOKIE = "aisc-language"
 COOKIE_DAYS = 365
 
 _CATALOGUES = Path(__file__).parent
+_BETWEEN_CHINESE = re.compile(
+    r"(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]) (?=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])"
+)
 _HTML_LANG = {ENGLISH: "en", CHINESE: "zh-Hant-HK"}
 
 
@@ -38,6 +42,20 @@ def translator(language: str) -> NullTranslations:
     write_mo(compiled, catalogue)
     compiled.seek(0)
     return Translations(compiled, domain=DOMAIN)
+
+
+def N_(sentence: str) -> str:
+    """Mark a sentence for translation where it is defined; it is translated where it is shown."""
+    return sentence
+
+
+def filled(sentence: str, **values: object) -> str:
+    """A translated sentence with its values. Blanks around a value stay only where Latin letters or figures stand.
+
+    Raises:
+        KeyError: a value is missing.
+    """
+    return _BETWEEN_CHINESE.sub("", sentence.format(**values))
 
 
 def negotiate(accept_language: str | None, cookie: str | None = None) -> str:

@@ -6,7 +6,7 @@ import string
 from dataclasses import dataclass
 from typing import Literal
 
-from portal.policy import N_
+from portal.locale import N_
 
 Channel = Literal["mail", "browser"]
 CHANNELS: tuple[Channel, ...] = ("mail", "browser")

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 from portal.client import Admitted, OfferedGrant, OfferedSize, Offering, Quote, SessionRequest
 from portal.grants import Claim, Grant, Membership, committed, job_claim
-from portal.policy import NO_GRANT, NOT_ACCEPTED, NOT_OFFERED, Refusal, Standing, admit, usable
+from portal.policy import Refusal, Standing, admit, usable
 from portal.pricing import price
 from portal.service import documents
 from portal.service.desk import Desk
@@ -15,7 +15,7 @@ from portal.service.words import Words
 from portal.sizes import Size, gres
 from portal.store import Db, books, people, programme, register
 
-NOT_YET_ACCEPTED = Refusal("terms-not-accepted", "", NOT_ACCEPTED)
+NOT_YET_ACCEPTED = Refusal("terms-not-accepted", "")
 STALE_SECONDS = 60
 """A look at Slurm older than this is no ground to admit anything."""
 
@@ -91,7 +91,7 @@ def _request(desk: Desk, db: Db, asked: SessionRequest, now: int) -> Admitted:
     standing = next((one for one in mine if one.grant.code == asked.grant), None)
     size = desk.settings.offer.size(asked.size)
     if person is None or not mine:
-        raise RefusedStart(Refusal("no-grant", "grant", NO_GRANT))
+        raise RefusedStart(Refusal("no-grant", "grant"))
     if standing is None:
         raise RefusedStart(_not_offered("grant", asked.grant))
     if size is None:
@@ -169,7 +169,7 @@ def _register(
 
 
 def _not_offered(field: str, value: str) -> Refusal:
-    return Refusal(f"{field}-not-offered", field, NOT_OFFERED, {"value": repr(value[:40])})
+    return Refusal(f"{field}-not-offered", field, {"value": value[:40]})
 
 
 def offering(desk: Desk, person: str, words: Words) -> Offering:
@@ -220,7 +220,7 @@ def _nothing_at_all(desk: Desk, person: str, mine: list[Standing]) -> Refusal | 
         documents.require(desk, person)
     except documents.NotAccepted:
         return NOT_YET_ACCEPTED
-    return None if mine else Refusal("no-grant", "grant", NO_GRANT)
+    return None if mine else Refusal("no-grant", "grant")
 
 
 def _quotes(

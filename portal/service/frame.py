@@ -11,8 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from portal import look
-from portal.locale import COOKIE, negotiate
-from portal.policy import N_
+from portal.locale import COOKIE, N_, negotiate
 from portal.service import documents
 from portal.service.access import BASE, Door, HubAway, SignedOut
 from portal.service.desk import Desk

@@ -10,14 +10,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from portal.locale import COOKIE, COOKIE_DAYS, LANGUAGES, cookie_domain
-from portal.policy import NO_GRANT, Refusal
+from portal.policy import Refusal
+from portal.reasons import explain
 from portal.service import admission, views
 from portal.service.access import BASE, Denied, Door, bearer
 from portal.service.desk import Desk
 from portal.service.frame import AReader, AViewer, Missing, page
 from portal.service.internal import ADesk
 from portal.service.words import Words
-from portal.slurm.reasons import explain
 from portal.store import people, register
 
 router = APIRouter(prefix=BASE)
@@ -50,7 +50,7 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
         "sizes": {size.id: words.size(size) for size in desk.settings.offer.sizes},
         "explain": lambda reason: explain(reason, words.language),
         "notebook": _notebook_url(desk, person),
-        "no_grant": words.refusal(Refusal("no-grant", "grant", NO_GRANT)) if not grants.grants else "",
+        "no_grant": words.refusal(Refusal("no-grant", "grant")) if not grants.grants else "",
     }
 
 

@@ -8,10 +8,10 @@ from portal.client import Allocation, GrantView, LiveJob, Queue, QueueJob
 from portal.grants import state
 from portal.policy import Standing
 from portal.pricing import Price, price
+from portal.reasons import explain
 from portal.service.admission import standings
 from portal.service.desk import Desk
 from portal.service.words import Words
-from portal.slurm.reasons import explain
 from portal.store import Db, books, programme, register
 from portal.store.books import Job, Spending
 from portal.store.register import Session

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from portal.grants import Role
-from portal.policy import N_
+from portal.locale import N_
 from portal.service import documents
 from portal.service.access import BASE, own_path
 from portal.service.desk import Desk

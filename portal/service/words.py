@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_time
 
-from portal.locale import CHINESE, html_lang, translator
-from portal.policy import N_, Refusal
+from portal import reasons
+from portal.locale import CHINESE, N_, html_lang, translator
+from portal.policy import Refusal
 from portal.settings import Settings
 from portal.sizes import Size
 from portal.units import gpu_hours, money
@@ -109,7 +110,7 @@ class Words:
         return self.gettext("{accelerator}, {room}").format(accelerator=accelerator, room=room)
 
     def refusal(self, refusal: Refusal) -> str:
-        """A refusal as one sentence with its next step."""
+        """A refusal with its next step."""
         values: dict[str, object] = {"contact": self._settings.site.contact}
         for name, value in refusal.values.items():
             if name in AMOUNTS:
@@ -119,4 +120,4 @@ class Words:
             elif name in INSTANTS:
                 value = self.date(int(str(value)))
             values[name] = value
-        return self.gettext(refusal.sentence).format(**values)
+        return reasons.say(refusal.code, self.language, **values)

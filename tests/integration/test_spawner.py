@@ -20,9 +20,9 @@ from conftest import PortBlocks, make_home
 from small_hub import ACCOUNT, CHOICE, COMMANDS, GRANT, SmallHub, open_account
 from waiting import until
 
+from portal import reasons
 from portal.demo import processes
 from portal.demo.bare import Cluster
-from portal.slurm import reasons
 
 Make = Callable[..., SmallHub]
 
@@ -239,7 +239,7 @@ def test_an_option_of_the_stock_spawner_is_refused(hub: SmallHub, name: str) -> 
 
 
 def test_a_refusal_of_the_portal_reads_as_it_was_written(hub: SmallHub) -> None:
-    """The person sees the portal's sentence, with the field in front."""
+    """The person sees the portal's sentence, and no name of a field."""
     hub.portal.refusal = {
         "message": "This grant has 0.5 GPU-hours left.",
         "code": "available",
@@ -248,7 +248,7 @@ def test_a_refusal_of_the_portal_reads_as_it_was_written(hub: SmallHub) -> None:
     answer = hub.ask("pann")
 
     assert answer.status_code == 400
-    assert answer.json()["message"] == "minutes: This grant has 0.5 GPU-hours left."
+    assert answer.json()["message"] == "This grant has 0.5 GPU-hours left."
 
 
 def test_a_silent_portal_refuses_within_two_seconds_and_says_since_when(hub: SmallHub) -> None:

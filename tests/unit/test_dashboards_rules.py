@@ -137,7 +137,7 @@ def test_a_grant_in_figures() -> None:
     words = Markup(drawn_allocation(grant())).words
 
     assert "1,204.5" in words and "32.0" in words and "795.0" in words
-    assert words.index("HK$954,000.00") < words.index("-HK$667,800.00") < words.index("HK$286,200.00")
+    assert words.index("HK$954,000.00") < words.index("−HK$667,800.00") < words.index("HK$286,200.00")
     assert "1 July 2026" in words
     assert "30 days left" in words
 

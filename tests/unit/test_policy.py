@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from portal import reasons
 from portal.grants import (
     Claim,
     Decided,
@@ -64,7 +65,7 @@ def test_each_refusal_sentence_takes_its_values() -> None:
     """No placeholder is left in what people read."""
     refused = admit(replace(GOOD, balance=GPU_HOUR - 1), 1000, 60, NOW, cheapest=40)
     assert refused and refused.field == "minutes"
-    assert "{" not in refused.sentence.format(**refused.values)
+    assert "{" not in reasons.say(refused.code, "en", **refused.values)
 
 
 def test_an_exhausted_grant_with_running_jobs_is_only_committed() -> None:

@@ -21,7 +21,6 @@ PURE = {
     "locale",
     "look",
 }
-PURE_FILES = {"portal/slurm/reasons.py"}
 TEXT_TO_RECORDS = "portal/slurm/text.py"
 EDGE = {"settings", "store", "slurm", "client"}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "errors"}
@@ -47,8 +46,6 @@ def ring(name: str) -> int:
     parts = name.split(".")
     if parts[0] == "spawners":
         return 2
-    if f"{'/'.join(parts)}.py" in PURE_FILES:
-        return 0
     place = parts[1] if len(parts) > 1 else ""
     return 0 if place in PURE or not place else 1 if place in EDGE else 2
 

@@ -60,7 +60,7 @@ def test_a_price_is_list_subsidy_own_share_and_what_it_leaves() -> None:
 
     assert prices(page)["AISS-1"]["gpu1"]["60"] == {
         "list": "HK$120.00",
-        "subsidy": "- HK$84.00",
+        "subsidy": "−HK$84.00",
         "own": "HK$36.00",
         "leaves": "1.0 GPU-hours",
         "refusal": "",

@@ -96,7 +96,7 @@ BAD_KINDS: list[Any] = [
 def test_a_kind_that_is_not_offered_is_refused(data: dict[str, Any]) -> None:
     """Unknown, missing or twice: 400 by the field's name, and no spawner at all (R15)."""
     spawner = make(KindsSpawner)
-    with pytest.raises(SpawnException, match="kind") as refusal:
+    with pytest.raises(SpawnException, match="no such kind of session") as refusal:
         spawner.apply(data)
 
     assert refusal.value.status_code == 400

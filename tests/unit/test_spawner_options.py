@@ -60,7 +60,7 @@ def test_options_survive_the_way_through_the_hubs_database() -> None:
 @pytest.mark.parametrize("value", HOSTILE, ids=repr)
 def test_what_is_not_an_id_is_refused_by_the_name_of_its_field(field: Any, value: Any) -> None:
     """No quote, newline, template, option or other type passes for an id."""
-    with pytest.raises(BadOption, match=f"^{field}:") as refusal:
+    with pytest.raises(BadOption, match=f"No valid {field} was chosen") as refusal:
         options.parse(GOOD | {field: value})
 
     assert refusal.value.field == field
@@ -69,7 +69,7 @@ def test_what_is_not_an_id_is_refused_by_the_name_of_its_field(field: Any, value
 @pytest.mark.parametrize("value", ABSURD, ids=repr)
 def test_what_is_not_a_sane_number_of_minutes_is_refused(value: Any) -> None:
     """Only a positive whole number of minutes, in plain digits, passes."""
-    with pytest.raises(BadOption, match=r"^minutes:") as refusal:
+    with pytest.raises(BadOption, match="No valid time limit was chosen") as refusal:
         options.parse(GOOD | {"minutes": value})
 
     assert refusal.value.field == "minutes"
