@@ -45,6 +45,7 @@ class OfferedGrant(Wire):
     title: str
     available: int
     ends: int | None
+    share: int = Field(0, description="Part of the list price that is paid for, in basis points.")
     refusal: str = Field(
         "", description="Why nothing can be started on it now, in the person's language; else empty."
     )
@@ -54,6 +55,7 @@ class Offering(Wire):
     """Everything the start form shows to one person.
 
     quotes: grant code > size id > minutes > price. refusals: the same keys, where that choice would be refused.
+    hourly: grant code > size id > own share of one hour, in cents.
     """
 
     grants: list[OfferedGrant]
@@ -64,17 +66,22 @@ class Offering(Wire):
     default_minutes: int = 0
     quotes: dict[str, dict[str, dict[int, Quote]]]
     refusals: dict[str, dict[str, dict[int, str]]]
+    hourly: dict[str, dict[str, int]] = {}
     refusal: str = Field("", description="Why this person can start nothing at all, such as having no grant.")
 
 
 class SessionRequest(Wire):
-    """What a person asks for. The hub's user name is the person's opaque id."""
+    """What a person asks for. The hub's user name is the person's opaque id.
+
+    most: the highest own share, in cents, that the person was shown; None where nobody was shown a price.
+    """
 
     person: str
     server: str = Field("", max_length=30)
     grant: str = Field(max_length=64)
     size: str = Field(max_length=64)
     minutes: int = Field(strict=True)
+    most: int | None = Field(None, ge=0)
     language: str = "en"
 
 

@@ -475,6 +475,11 @@ POLICY: dict[str, Row] = {
         N_("Choose a smaller size or a shorter time."),
         Kind.YOURS,
     ),
+    "dearer": Row(
+        N_("This choice costs you at most {own}, more than the price you were shown."),
+        N_("If you agree to it, press Start again."),
+        Kind.YOURS,
+    ),
     "over-the-cap": Row(
         N_("Your cap on the grant {grant} is {cap} GPU-hours, and {used} are used or committed."),
         N_("Choose less, or ask the principal investigator to raise the cap."),
@@ -499,6 +504,11 @@ START: dict[str, Row] = {
     "size": Row(N_("No valid size was chosen."), N_("Choose one of the sizes offered."), Kind.YOURS),
     "minutes": Row(
         N_("No valid time limit was chosen."), N_("Choose one of the time limits offered."), Kind.YOURS
+    ),
+    "most": Row(
+        N_("The highest price you agree to was not understood."),
+        N_("Send it as a whole number of cents, or leave it out."),
+        Kind.YOURS,
     ),
     "kind": Row(
         N_("There is no such kind of session."), N_("Choose one of the kinds of session offered."), Kind.YOURS

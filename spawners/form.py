@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from pydantic import ValidationError
 
 from portal import reasons
 from portal.client import Client, Offering, Refused, Unreachable
+from portal.hub import choice
+from portal.hub.choice import Fault
 from portal.hub.language import current, script
-from portal.locale import translator
+from portal.locale import CHINESE, translator
 from portal.settings import Settings
 from portal.units import gpu_hours, money
 
@@ -31,6 +35,15 @@ def language() -> str:
     return current()
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What the form shows as chosen. Always something that is offered, empty only where nothing is."""
+
+    grant: str
+    size: str
+    minutes: int
+
+
 async def render(settings: Settings, portal: Client, person: str, log: logging.Logger) -> Markup:
     """The form for this person; a sentence and no form where nothing can be started."""
     spoken = language()
@@ -38,44 +51,76 @@ async def render(settings: Settings, portal: Client, person: str, log: logging.L
         offering = await portal.offering(person, spoken)
     except (Unreachable, Refused, ValidationError) as error:
         log.warning("No start form for %s: %s", person, error)
-        return closed(settings, spoken, reasons.say("form", spoken))
-    return open_form(settings, offering, spoken)
+        return closed(spoken, reasons.say("form", spoken), again=True)
+    return open_form(settings, offering, spoken, choice.current(), Fault.current())
 
 
-def closed(settings: Settings, spoken: str, refusal: str) -> Markup:
-    """Only the sentence, and whom to ask."""
-    return _render("form_closed.html", spoken, refusal=refusal, contact=settings.site.contact)
+def closed(spoken: str, refusal: str, again: bool = False) -> Markup:
+    """Only the sentence and the way on. again: it may be different in a minute."""
+    return _render("form_closed.html", spoken, refusal=refusal, again=again)
 
 
-def open_form(settings: Settings, offering: Offering, spoken: str) -> Markup:
-    """The choices, and the table of prices that the script shows one line of."""
+def open_form(
+    settings: Settings,
+    offering: Offering,
+    spoken: str,
+    asked: Mapping[str, str] | None = None,
+    fault: Fault | None = None,
+) -> Markup:
+    """The choices with the price of the one that is chosen, and the table by which the script shows the others.
+
+    asked: what the request carries, as it was sent. fault: why the last start was refused.
+    """
     if offering.refusal or not offering.grants:
-        return closed(settings, spoken, offering.refusal)
-    _ = translator(spoken).gettext
+        return closed(spoken, offering.refusal)
+    chosen = _chosen(offering, asked or {})
+    table = prices(settings, offering, spoken)
     return _render(
         "form.html",
         spoken,
         offering=offering,
+        chosen=chosen,
         times=[(minutes, duration(minutes, spoken)) for minutes in offering.minutes],
-        prices=json.dumps(prices(settings, offering, spoken), ensure_ascii=False),
+        price=table.get(chosen.grant, {}).get(chosen.size, {}).get(chosen.minutes),
+        prices=json.dumps(table, ensure_ascii=False),
+        hourly=hourly(settings, offering, spoken),
+        fault=fault,
         hours=gpu_hours,
         script=script("start-form.js"),
+    )
+
+
+def _chosen(offering: Offering, asked: Mapping[str, str]) -> Chosen:
+    """What was asked for, as far as it is offered; the rest as the portal proposes."""
+    sizes = [size.id for size in offering.sizes]
+    times = {str(minutes): minutes for minutes in offering.minutes}
+    grant, size = asked.get("grant", ""), asked.get("size", "")
+    return Chosen(
+        grant=grant if grant in offering.quotes else offering.default_grant,
+        size=size if size in sizes else offering.default_size,
+        minutes=times.get(asked.get("minutes", ""), offering.default_minutes),
     )
 
 
 def prices(
     settings: Settings, offering: Offering, spoken: str
 ) -> dict[str, dict[str, dict[int, dict[str, str]]]]:
-    """Grant > size > minutes > the words of the price box: list, subsidy, own, leaves, and the refusal or nothing."""
+    """Grant > size > minutes > the words of the price box, and the refusal or nothing.
+
+    most: the own share in cents, which a start sends along.
+    """
     _ = translator(spoken).gettext
     currency = settings.site.currency
+    shares = {grant.code: percent(grant.share, spoken) for grant in offering.grants}
     return {
         grant: {
             size: {
                 minutes: {
+                    "share": shares.get(grant, ""),
                     "list": money(quote.list_cents, currency),
                     "subsidy": money(-quote.subsidy_cents, currency),
                     "own": money(quote.own_cents, currency),
+                    "most": str(quote.own_cents),
                     "leaves": _("%s GPU-hours") % gpu_hours(quote.leaves),
                     "refusal": offering.refusals.get(grant, {}).get(size, {}).get(minutes, ""),
                 }
@@ -85,6 +130,22 @@ def prices(
         }
         for grant, by_size in offering.quotes.items()
     }
+
+
+def hourly(settings: Settings, offering: Offering, spoken: str) -> dict[str, dict[str, str]]:
+    """Grant > size > what an hour costs the person, in words for the card of the size."""
+    said = translator(spoken).gettext("own share {price} an hour")
+    return {
+        grant: {
+            size: said.format(price=money(cents, settings.site.currency)) for size, cents in by_size.items()
+        }
+        for grant, by_size in offering.hourly.items()
+    }
+
+
+def percent(share: int, spoken: str) -> str:
+    """Basis points as people read them: `70 %`, in Chinese `70%`."""
+    return f"{share / 100:g}{'%' if spoken == CHINESE else ' %'}"
 
 
 def duration(minutes: int, spoken: str) -> str:

@@ -167,6 +167,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
             grant=asked.grant,
             size=asked.size,
             minutes=asked.minutes,
+            most=asked.most,
             language=self.session.language,
         )
 

@@ -15,7 +15,8 @@ from tornado import web
 from tornado.web import StaticFileHandler
 
 from portal import locale, look, reasons
-from portal.hub import language
+from portal.hub import choice, language
+from portal.hub.choice import Fault
 from portal.hub.language import gettext as _
 from portal.hub.refusal import Refusal
 from portal.settings import Web
@@ -104,6 +105,10 @@ class Home(HomeHandler):
 class Spawn(SpawnHandler):
     """The start form. GET shows it and never starts anything, whatever the query: a stranger's link is a GET."""
 
+    async def prepare(self) -> None:
+        await super().prepare()
+        choice.take(self)
+
     def _get_user_options(self, query_options: dict[str, Any]) -> dict[str, Any]:
         return {}
 
@@ -112,6 +117,15 @@ class Spawn(SpawnHandler):
         path = f"/hub/spawn-pending/{user.escaped_name}" + (f"/{server_name}" if server_name else "")
         wanted = self.get_argument("next", "")
         return path + ("?" + urlencode({"next": wanted}) if wanted else "")
+
+    async def _post(self, user_name: str, server_name: str, display_name: str) -> Any:
+        """A form sent twice, by two clicks or from two tabs, starts one session: the second looks on."""
+        user = self.current_user
+        spawner = user.spawners.get(server_name) if user_name == user.name else None
+        if spawner is not None and spawner.active:
+            self.redirect(self._get_pending_url(user, server_name))
+            return None
+        return await super()._post(user_name=user_name, server_name=server_name, display_name=display_name)
 
     async def _wrap_spawn_single_user(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.method in SAFE:
@@ -124,7 +138,7 @@ class Spawn(SpawnHandler):
         """As JupyterHub's, but a refusal reads as it was written, without class name and number."""
         error = sys.exc_info()[1]
         if isinstance(error, SpawnException):
-            message = error.message
+            message = Fault(error.message, error.reason or "")
         elif isinstance(error, web.HTTPError) and error.status_code == 429:
             message = reasons.say("busy", language.current())
         elif error is not None:

@@ -104,6 +104,9 @@ def _request(desk: Desk, db: Db, asked: SessionRequest, now: int) -> Admitted:
     refused = admit(standing, billing, asked.minutes, now, desk.cheapest)
     if refused:
         raise RefusedStart(refused)
+    own = quote(standing, billing, asked.minutes).own_cents
+    if asked.most is not None and own > asked.most:
+        raise RefusedStart(Refusal("dearer", "most", {"own": own}))
     session = _register(desk, db, asked, standing.grant, size, billing, person.unix_user, now)
     people.remember_choice(db, person.id, people.Choice(asked.grant, asked.size, asked.minutes))
     return Admitted(
@@ -179,7 +182,7 @@ def offering(desk: Desk, person: str, words: Words) -> Offering:
         mine, chosen = standings(db, person, now), people.last_choice(db, person)
     quotes: dict[str, dict[str, dict[int, Quote]]] = {}
     refusals: dict[str, dict[str, dict[int, str]]] = {}
-    grants = []
+    grants, hourly = [], {}
     for standing in mine:
         grant, unusable = standing.grant, usable(standing, now, desk.cheapest)
         grants.append(
@@ -188,11 +191,15 @@ def offering(desk: Desk, person: str, words: Words) -> Offering:
                 title=grant.title,
                 available=standing.available,
                 ends=grant.ends,
+                share=grant.share,
                 refusal=words.refusal(unusable) if unusable else "",
             )
         )
         if not unusable:
             quotes[grant.code], refusals[grant.code] = _quotes(desk, standing, words, now)
+            hourly[grant.code] = {
+                size.id: quote(standing, desk.size_billing(size.id), 60).own_cents for size in offer.sizes
+            }
     usable_codes = [grant.code for grant in grants if not grant.refusal]
     kept = chosen if chosen and chosen.grant in usable_codes else None
     whole = next((size.id for size in offer.sizes if size.gpus == 1), offer.sizes[0].id)
@@ -210,6 +217,7 @@ def offering(desk: Desk, person: str, words: Words) -> Offering:
         default_minutes=kept.minutes if kept and kept.minutes in offer.minutes else offer.default_minutes,
         quotes=quotes,
         refusals=refusals,
+        hourly=hourly,
         refusal=words.refusal(nothing) if (nothing := _nothing_at_all(desk, person, mine)) else "",
     )
 

@@ -25,6 +25,7 @@ STATES = {
 }
 ROLES = {"pi": N_("Principal investigator"), "manager": N_("Manager"), "member": N_("Member")}
 AMOUNTS = {"cost", "available", "cap", "used"}
+SUMS = {"own"}
 INSTANTS = {"starts", "ends"}
 
 
@@ -115,6 +116,8 @@ class Words:
         for name, value in refusal.values.items():
             if name in AMOUNTS:
                 value = self.hours(int(str(value)))
+            elif name in SUMS:
+                value = self.money(int(str(value)))
             elif name == "ends":
                 value = self.last_day(int(str(value)))
             elif name in INSTANTS:

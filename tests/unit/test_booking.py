@@ -151,6 +151,18 @@ def test_what_was_not_offered_is_refused_with_the_field(desk: At, asked: Session
     assert committed_of(desk) == 0
 
 
+def test_nobody_starts_what_costs_more_than_they_were_shown(desk: At) -> None:
+    """A form that came before a change, of the choice or of the price, is refused and says the price."""
+    seen = offering(desk, "p1", Words(desk.settings, "en")).quotes["G-1"]["gpu1"][60].own_cents
+    with pytest.raises(RefusedStart) as refused:
+        request(desk, ask(minutes=120, most=seen))
+    assert refused.value.refusal.field == "most"
+    assert Words(desk.settings, "en").money(2 * seen) in Words(desk.settings, "en").refusal(
+        refused.value.refusal
+    )
+    assert request(desk, ask(most=seen)).minutes == 60
+
+
 def test_nothing_is_admitted_on_an_old_look_at_slurm(desk: At) -> None:
     """Starts fail closed."""
     desk.time = NOW + 120
@@ -446,6 +458,7 @@ def test_every_choice_of_the_form_has_its_price_and_refusal(desk: At) -> None:
     assert shown.quotes["G-1"]["gpu1"][60].list_cents == 3000
     assert 1440 in shown.refusals["G-1"]["gpu1"]
     assert 60 not in shown.refusals["G-1"]["gpu1"]
+    assert shown.hourly["G-1"]["gpu1"] == shown.quotes["G-1"]["gpu1"][60].own_cents
 
 
 def test_a_job_without_a_record_for_a_day_is_put_aside_and_stays_committed(desk: At) -> None:

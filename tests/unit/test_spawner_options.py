@@ -75,6 +75,23 @@ def test_what_is_not_a_sane_number_of_minutes_is_refused(value: Any) -> None:
     assert refusal.value.field == "minutes"
 
 
+@pytest.mark.parametrize(("sent", "most"), [("0", 0), (["3600"], 3600), (12, 12)])
+def test_the_highest_price_agreed_to_may_be_sent_along(sent: Any, most: int) -> None:
+    """In cents; without it a start has no bound."""
+    assert options.parse(GOOD | {"most": sent}).most == most
+    assert options.parse(options.parse(GOOD | {"most": sent}).as_dict()).most == most
+    assert options.parse(GOOD).most is None
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "-1", "1.5", "x", -1, True, None, 1.5, ["1", "2"], "9" * 13, "１"], ids=repr
+)
+def test_a_bound_that_is_no_sum_of_cents_is_refused(sent: Any) -> None:
+    """It never counts as no bound."""
+    with pytest.raises(BadOption, match=r"^most:"):
+        options.parse(GOOD | {"most": sent})
+
+
 @pytest.mark.parametrize(
     "name", ["prologue", "cmd", "options", "partition", "qos", "a\nb", "<b>", "", "x" * 99]
 )
