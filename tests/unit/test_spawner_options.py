@@ -88,8 +88,10 @@ def test_the_highest_price_agreed_to_may_be_sent_along(sent: Any, most: int) -> 
 )
 def test_a_bound_that_is_no_sum_of_cents_is_refused(sent: Any) -> None:
     """It never counts as no bound."""
-    with pytest.raises(BadOption, match=r"^most:"):
+    with pytest.raises(BadOption) as refusal:
         options.parse(GOOD | {"most": sent})
+
+    assert refusal.value.field == "most"
 
 
 @pytest.mark.parametrize(
