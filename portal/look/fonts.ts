@@ -1,5 +1,6 @@
 // Puts the font of the Chinese text where every part serves it: `static/fonts`, one file for each range of characters,
-// and a style sheet from which a browser learns which files a page needs. Latin letters stay the system's own.
+// and a style sheet from which a browser learns which files a page needs. Latin letters are a family of their own, for
+// systems that bring no good one.
 // Run by `npm run build`, after the packages are installed.
 
 import { createHash } from "node:crypto";
@@ -7,30 +8,32 @@ import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
-const FAMILY = "Noto Sans HK Shipped";
+const CHINESE = "Noto Sans HK Shipped";
+const LATIN = "Noto Sans HK Shipped Latin";
 const NAME = "noto-sans-hk";
 const target = join(import.meta.dirname, "static", "fonts");
 const source = dirname(createRequire(import.meta.url).resolve(`@fontsource-variable/${NAME}/package.json`));
 const ranges: Record<string, string> = JSON.parse(readFileSync(join(source, "unicode.json"), "utf8"));
 
 /** The `@font-face` of one file. Its name holds a digest of what is in it, so browsers keep it for good. */
-function face(slice: string, range: string): string {
+function face(family: string, slice: string, range: string): string {
   const file = join(source, "files", `${NAME}-${slice}-wght-normal.woff2`);
   const digest = createHash("sha256").update(readFileSync(file)).digest("hex").slice(0, 8);
   const name = `${NAME}-${slice}-${digest}.woff2`;
   copyFileSync(file, join(target, name));
   return (
-    `@font-face{font-family:"${FAMILY}";font-style:normal;font-weight:100 900;font-display:swap;` +
+    `@font-face{font-family:"${family}";font-style:normal;font-weight:100 900;font-display:swap;` +
     `src:url("${name}") format("woff2");unicode-range:${range.toLowerCase()}}\n`
   );
 }
 
 rmSync(target, { recursive: true, force: true });
 mkdirSync(target, { recursive: true });
-const chinese = Object.entries(ranges).flatMap(([key, range]) => {
+const faces = Object.entries(ranges).flatMap(([key, range]) => {
   const slice = /^\[(\d+)\]$/.exec(key)?.[1];
-  return slice ? [face(slice, range)] : [];
+  if (slice) return [face(CHINESE, slice, range)];
+  return key.startsWith("latin") ? [face(LATIN, key, range)] : [];
 });
-if (chinese.length < 50) throw new Error(`${source} has only ${chinese.length} files of Chinese characters`);
+if (faces.length < 50) throw new Error(`${source} has only ${faces.length} files of characters`);
 copyFileSync(join(source, "LICENSE"), join(target, "LICENSE.txt"));
-writeFileSync(join(target, "fonts.css"), chinese.join(""));
+writeFileSync(join(target, "fonts.css"), faces.join(""));
