@@ -1,0 +1,82 @@
+"""The look keeps its promises: contrast, one component in one place, no style outside the style sheets."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from portal import look
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+TOKENS = (look.FOLDER / "tokens.css").read_text()
+COMPONENTS = (look.FOLDER / "components.css").read_text()
+DASHBOARDS = CHECKOUT / "portal/dashboards/template/voila/templates/portal/static/portal.css"
+THEMES = {"light": 0, "dark": 1}
+TEXT, GRAPHICS = 4.5, 3.0
+GROUNDS = ("page", "surface", "sunken", "action-wash", "attention-wash", "running-wash", "waiting-wash")
+INKS = ("ink", "ink-quiet", "action", "action-strong")
+MEANINGS = ("running", "waiting", "attention", "stopped")
+
+
+def colours(theme: str) -> dict[str, str]:
+    """Name of each colour token > its value in a theme, as `#rrggbb`."""
+    pairs = re.findall(r"--([a-z-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", TOKENS)
+    return {name: values[THEMES[theme]] for name, *values in pairs}
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2.2 defines it."""
+    channels = (int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5))
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def pairs() -> list[tuple[str, str, float]]:
+    """Ink, ground, and the ratio they need."""
+    words = [(ink, ground, TEXT) for ink, ground in product(INKS, GROUNDS)]
+    words += [(meaning, ground, TEXT) for meaning, ground in product(MEANINGS, ("page", "surface", "sunken"))]
+    words += [(meaning, f"{meaning}-wash", TEXT) for meaning in ("running", "waiting", "attention")]
+    words += [("action-ink", ground, TEXT) for ground in ("action", "action-strong")]
+    marks = [("line-strong", ground, GRAPHICS) for ground in ("page", "surface")]
+    marks += [("focus", ground, GRAPHICS) for ground in GROUNDS]
+    return words + marks
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_words_and_marks_stand_out_from_their_ground(theme: str) -> None:
+    """4.5:1 for text, 3:1 for what is drawn, in both themes."""
+    colour = colours(theme)
+    weak = {
+        (ink, ground): round(ratio, 2)
+        for ink, ground, needed in pairs()
+        if (ratio := contrast(colour[ink], colour[ground])) < needed
+    }
+    assert weak == {}
+
+
+def test_contrast_is_worked_out_as_the_standard_does() -> None:
+    """Black on white is 21, a colour on itself 1; #767676 on white is the well-known limit of 4.5."""
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#0b5a7e", "#0b5a7e") == 1
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+
+
+def test_every_token_is_used() -> None:
+    """A token that nobody reads is gone from the list."""
+    sheets = TOKENS + COMPONENTS + DASHBOARDS.read_text()
+    named = set(re.findall(r"^\s*(--[a-z0-9-]+):", TOKENS, re.MULTILINE))
+    assert {name for name in named if f"var({name})" not in sheets} == set()
+
+
+def test_every_colour_comes_from_a_token() -> None:
+    """No component names a colour of its own."""
+    rules = re.sub(r"/\*.*?\*/", "", COMPONENTS + DASHBOARDS.read_text(), flags=re.DOTALL)
+    assert re.findall(r"#[0-9a-fA-F]{3,8}\b|\brgba?\(|\bhsl\(", rules) == []
