@@ -7,6 +7,7 @@ The only reader of the settings file and of the environment. One TOML file, name
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -189,10 +190,33 @@ class Mail(Section):
     security: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="How the connection is encrypted; none: for a relay on this machine only."
     )
+    ca: Path | None = Field(
+        None, description="File of the certificates that the SMTP server is trusted by; none: the system's."
+    )
     user: str = Field("", description="Name at the SMTP server; its password is the secret smtp.password.")
     sender: str = Field("no-reply@aisc.example", description="Address that letters come from.")
-    quiet_from: int = Field(22, ge=0, le=23, description="Hour from which letters that can wait do wait.")
-    quiet_until: int = Field(8, ge=0, le=23, description="Hour until which letters that can wait do wait.")
+    quiet_from: int = Field(
+        22,
+        ge=0,
+        le=23,
+        description="Hour from which letters that can wait do wait, unless a person says else.",
+    )
+    quiet_until: int = Field(
+        8, ge=0, le=23, description="Hour until which they wait; the same hour: letters never wait."
+    )
+
+    @field_validator("sender")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+", value):
+            raise ValueError("write one address, such as no-reply@example.hk")
+        return value
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Mail:
+        if self.host and self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("security = none is for a relay on this machine; use starttls or tls")
+        return self
 
 
 class Audit(Section):

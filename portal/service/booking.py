@@ -10,6 +10,7 @@ from dataclasses import replace
 from portal.client import SESSION_NAME, Booked, FinishedJob, LiveJob, Unbooked, View
 from portal.grants import Grant
 from portal.ledger import Entry, Kind, LedgerError, charge_key
+from portal.notices import events
 from portal.pricing import price
 from portal.service.desk import Desk
 from portal.store import Db, books, people, programme, register
@@ -34,7 +35,7 @@ def see(desk: Desk, view: View) -> list[Unbooked]:
     with desk.store.write() as db:
         before = int(desk.view.at) if desk.view and desk.view.cluster == view.cluster else int(view.at)
         if _is_news(desk, view):
-            missing = _take_in(db, view, before)
+            missing = _take_in(desk, db, view, before)
             desk.view = view
         waiting = _unbooked(db, view)
     return [*missing, *waiting][:ASKED_AT_ONCE]
@@ -61,7 +62,7 @@ def _is_news(desk: Desk, view: View) -> bool:
     return last is None or last.cluster != view.cluster or not view.at < last.at <= desk.now()
 
 
-def _take_in(db: Db, view: View, before: int) -> list[Unbooked]:
+def _take_in(desk: Desk, db: Db, view: View, before: int) -> list[Unbooked]:
     """Write down what a look shows. before: when the last one was made, in which a job now gone was alive."""
     accounts = {grant.account: grant for grant in programme.grants(db).values()}
     sessions = {session.id: session for session in register.alive(db) if session.cluster == view.cluster}
@@ -78,7 +79,7 @@ def _take_in(db: Db, view: View, before: int) -> list[Unbooked]:
         if key not in seen and job.gone is None:
             books.put_job(db, replace(job, gone=before))
             _end_session(db, sessions.get(job.session or ""), job.id, before)
-    return _unseen(db, sessions, {live.id for live in view.jobs}, view.at)
+    return _unseen(desk, db, sessions, {live.id for live in view.jobs}, view.at)
 
 
 def _see_job(
@@ -137,12 +138,15 @@ def _session_of(
     return replace(found, job=id)
 
 
-def _unseen(db: Db, sessions: dict[str, Session], in_view: set[int], looked: float) -> list[Unbooked]:
+def _unseen(
+    desk: Desk, db: Db, sessions: dict[str, Session], in_view: set[int], looked: float
+) -> list[Unbooked]:
     """Sessions without a sign of life: those without a job lapse, those with one are asked for by id."""
     missing = []
     for session in sessions.values():
         if session.job is None and looked - session.asked >= LAPSE_SECONDS:
             register.change(db, session.id, ended=int(looked), outcome="lapsed")
+            events.session_failed(desk, db, session)
         elif session.job is not None and session.job not in in_view:
             reported = session.reported or session.asked
             if looked - reported >= SETTLE_SECONDS and not books.jobs_of_session(db, session.id):
@@ -182,6 +186,7 @@ def _book(desk: Desk, record: FinishedJob) -> Booked:
         books.put_job(db, job)
         session = register.session(db, job.session) if job.session else None
         _end_session(db, session, job.id, record.end)
+        events.session_over(desk, db, session, job, grant)
     return Booked(id=record.id, submit=record.submit, outcome="booked")
 
 

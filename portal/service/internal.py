@@ -23,6 +23,7 @@ from portal.client import (
     View,
     Wish,
 )
+from portal.notices import events
 from portal.service import admission, booking, views, wishes
 from portal.service.access import SIGNED_IN_SECONDS, Denied, Staff, bearer
 from portal.service.desk import Desk
@@ -113,6 +114,7 @@ def report_job(session: str, report: JobReport, desk: ADesk) -> None:
 @router.post("/sessions/{session}/ready", dependencies=[by("hub")])
 def report_ready(session: str, desk: ADesk) -> None:
     with desk.store.write() as db:
+        events.session_ready(desk, db, register.session(db, session))
         register.change(db, session, ready=desk.now())
 
 
@@ -122,6 +124,7 @@ def report_failed(session: str, desk: ADesk) -> None:
         found = register.session(db, session)
         if found and found.job is None and found.ended is None:
             register.change(db, session, ended=desk.now(), outcome="failed")
+            events.session_failed(desk, db, found)
 
 
 @router.post("/view", dependencies=[by("agent")])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from portal import look
 from portal.locale import COOKIE, negotiate
+from portal.notices.post import Post
 from portal.service import documents, frame, internal, pages, report, welcome
 from portal.service.access import BASE, Denied, Door, HubAway, SignedOut, Staff
 from portal.service.admission import RefusedStart, SlurmUnknown
@@ -34,7 +36,9 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 
 def create(settings: Settings, store: Store) -> FastAPI:
     """The application over an open store."""
-    app = FastAPI(title="Research portal", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Research portal", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_background
+    )
     app.state.desk = Desk(settings, store)
     app.state.door = Door(settings)
     app.state.staff = Staff(settings)
@@ -47,6 +51,15 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.middleware("http")(_guard)
     _answers(app)
     return app
+
+
+@asynccontextmanager
+async def _background(app: FastAPI) -> AsyncIterator[None]:
+    """What goes on while the service runs, beside its requests."""
+    post = Post(app.state.desk)
+    post.start()
+    yield
+    await run_in_threadpool(post.stop)
 
 
 async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -133,6 +133,11 @@ def change(db: Connection, number: int, **values: int | str | None) -> None:
     db.execute(notice.update().where(notice.c.number == number).values(**values))
 
 
+def drop_waiting(db: Connection, fault: str) -> None:
+    """Give up every letter that waits."""
+    db.execute(notice.update().where(notice.c.mail_due.is_not(None)).values(mail_due=None, mail_fault=fault))
+
+
 def forget(db: Connection, before: int) -> int:
     """Delete what was told before that time, letters that still wait included; how many."""
     return db.execute(delete(notice).where(notice.c.at < before)).rowcount
