@@ -16,9 +16,9 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
+from portal.locale import N_
 from portal.notices.kinds import KINDS
 from portal.notices.wording import plain, told
-from portal.policy import N_
 from portal.service.access import BASE
 from portal.service.words import Words
 from portal.settings import Settings

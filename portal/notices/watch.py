@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portal.grants import Decided, Grant, Role, committed
 from portal.notices.telling import tell
+from portal.reasons import Kind, find
 from portal.service.admission import claims
 from portal.service.desk import Desk
 from portal.store import Db, books, notices, programme
@@ -17,18 +18,6 @@ USED_PERCENT = (75, 90, 100)
 
 STUCK_SECONDS = 300
 """A reason younger than this may pass by itself."""
-
-STUCK = {
-    "BadConstraints",
-    "DependencyNeverSatisfied",
-    "InvalidAccount",
-    "InvalidQOS",
-    "PartitionNodeLimit",
-    "PartitionTimeLimit",
-    "QOSMaxWallDurationPerJobLimit",
-    "launch_failed_requeued_held",
-}
-"""Slurm's reasons with which a job waits for ever unless its owner does something."""
 
 
 def grants_ending(desk: Desk) -> None:
@@ -103,7 +92,7 @@ def jobs_stuck(desk: Desk) -> None:
             for job in books.open_jobs(db)
             if job.state == "PENDING"
             and job.gone is None
-            and job.reason in STUCK
+            and _never_starts(job.reason)
             and job.person
             and desk.now() - job.submit >= STUCK_SECONDS
         ]
@@ -113,6 +102,11 @@ def jobs_stuck(desk: Desk) -> None:
         for job in stuck:
             key = f"job-stuck:{job.cluster}:{job.id}:{job.submit}"
             tell(desk, db, "job-stuck", job.person, key, job=job.id, reason=job.reason)
+
+
+def _never_starts(reason: str) -> bool:
+    row = find(reason)
+    return row is not None and row.kind is Kind.NEVER
 
 
 def _responsible(db: Db, grant: Grant, now: int) -> list[str]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from portal.notices.kinds import ALARMS, CAUSES, KINDS
+from portal.reasons import explain
 from portal.service.access import BASE
 from portal.service.words import Words
 from portal.settings import Settings
-from portal.slurm.reasons import explain
 from portal.store.notices import Notice, Values
 
 Format = Callable[[Words, str | int], str]
