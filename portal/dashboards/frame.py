@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from portal.locale import CHINESE, html_lang, translator
 from portal.look import TEMPLATES as SHARED
-from portal.look import version
+from portal.look import sheets, version
 from portal.settings import Settings
 
 OWN = Path(__file__).parent / "template"
@@ -21,30 +24,56 @@ _environment = Environment(
 
 
 def home(settings: Settings) -> str:
-    """The portal's own page."""
-    return settings.web.service_origin("portal") + "/services/portal/"
+    """Home, by way of the hub, which knows what the reader chose on any of our hosts."""
+    return settings.web.url + "/hub/home"
 
 
-def around(settings: Settings, base: str, here: str, language: str) -> dict[str, str]:
+@dataclass(frozen=True)
+class Choice:
+    """What one reader chose: language and theme."""
+
+    language: str
+    theme: str
+
+
+def around(
+    settings: Settings, base: str, here: str, choice: Choice, now: float
+) -> dict[str, str | list[str]]:
     """All that the template needs beside the dashboard itself. `above` and `below` are HTML, the rest is text.
 
-    here: name of the page. base: where our pages lie.
+    here: name of the page. base: where our pages lie. now: seconds since 1970, for what is printed.
     """
-    _ = translator(language).gettext
-    names = {"allocation": _("Allocation"), "queue": _("Queue")}
-    chinese = language == CHINESE
-    links = [(home(settings), _("Home"), False)]
-    links += [(base + page, name, page == here) for page, name in names.items()]
-    frame = _environment.get_template("frame.html").make_module(
-        {"settings": settings, "chinese": chinese, "home": home(settings), "links": links, "_": _}
-    )
+    _ = translator(choice.language).gettext
+    web, chinese = settings.web, choice.language == CHINESE
+    frame = {
+        "site": settings.site,
+        "chinese": chinese,
+        "theme": choice.theme,
+        "hub": web.url,
+        "portal": web.service_origin("portal") + "/services/portal/",
+        "dash": base,
+        "carry": "",
+        "home": home(settings),
+        "switch": f"{web.url}/hub/lang?to=dash&back={here}&",
+        "here": here,
+        "signed_in": True,
+        "name": "",
+        "officer": False,
+        "from": base + here,
+        "shared": settings.slurm.accounts == "shared",
+        "address": web.service_origin("dash") + base + here,
+        "time": datetime.fromtimestamp(now, ZoneInfo(settings.site.timezone)).strftime("%Y-%m-%d %H:%M"),
+    }
+    parts = _environment.get_template("frame.html").make_module({"frame": frame, "_": _})
     return {
         "base": base,
-        "lang": html_lang(language),
-        "title": names[here],
+        "lang": html_lang(choice.language),
+        "theme": choice.theme,
+        "sheets": list(sheets(f"{base}look/")),
+        "title": {"allocation": _("Allocation"), "queue": _("Queue")}[here],
         "site": settings.site.name_zh if chinese else settings.site.name,
-        "above": str(frame.above()),  # type: ignore[attr-defined]
-        "below": str(frame.below()),  # type: ignore[attr-defined]
+        "above": str(parts.above()),  # type: ignore[attr-defined]
+        "below": str(parts.below()),  # type: ignore[attr-defined]
         "offline": _("The connection is lost. What you see may be old; this page tries again by itself."),
         "old": _("may be out of date"),
         "loading": _("Loading"),

@@ -34,12 +34,12 @@ from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
+from portal import look
 from portal.dashboards.frame import SCRIPTS, home
 from portal.dashboards.kernels import Full, Kernels, PortalDown
 from portal.dashboards.owners import Owners, Viewer, viewer
 from portal.dashboards.signin import BASE, SERVICE, SignInDown
-from portal.locale import COOKIE, COOKIE_DAYS, LANGUAGES, cookie_domain, html_lang, negotiate, translator
-from portal.look import FOLDER as LOOK
+from portal.locale import COOKIE, COOKIE_DAYS, cookie_domain, html_lang, negotiate, translator
 from portal.settings import Settings
 
 PAGES = ("allocation", "queue")
@@ -107,6 +107,10 @@ class Ours(web.RequestHandler):
     def language(self) -> str:
         return negotiate(self.request.headers.get("Accept-Language"), self.get_cookie(COOKIE))
 
+    @property
+    def theme(self) -> str:
+        return look.theme({look.COOKIE: self.get_cookie(look.COOKIE, "")})
+
     def set_default_headers(self) -> None:
         for name, value in self.settings["headers"].items():
             self.set_header(name, value)
@@ -136,6 +140,7 @@ class Ours(web.RequestHandler):
         values = {
             "lang": html_lang(self.language),
             "base": BASE,
+            "theme": self.theme,
             "title": title,
             "sentence": sentence,
             "home": home(self.portal),
@@ -175,9 +180,8 @@ class Page(Ours, TornadoVoilaHandler):
     @web.authenticated
     async def get(self, name: str) -> None:
         self._top_level_only()
-        chosen = self.get_query_argument("set", "")
-        if chosen:
-            self._choose_language(chosen)
+        if self.request.query:
+            self._choose()
             return
         self.xsrf_token  # noqa: B018  sets the cookie, without which the page cannot say that it was left
         self.viewing = Viewer(self.current_user.username, self.language)
@@ -194,14 +198,15 @@ class Page(Ours, TornadoVoilaHandler):
         if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
             raise web.HTTPError(403, "a dashboard is opened as a page of its own")
 
-    def _choose_language(self, chosen: str) -> None:
-        if chosen not in LANGUAGES:
-            raise web.HTTPError(400, "no such language")
+    def _choose(self) -> None:
+        """Keep the language and theme that a link carries, as far as there are such, and show the page."""
+        chosen = look.choices(self.get_query_argument("set", ""), self.get_query_argument("theme", ""))
         domain = cookie_domain(self.portal.web.url)
         secure = self.portal.web.url.startswith("https")
-        self.set_cookie(
-            COOKIE, chosen, domain=domain, expires_days=COOKIE_DAYS, samesite="Lax", secure=secure
-        )
+        for cookie, value in chosen.items():
+            self.set_cookie(
+                cookie, value, domain=domain, expires_days=COOKIE_DAYS, samesite="Lax", secure=secure
+            )
         self.redirect(self.request.path)
 
 
@@ -317,6 +322,11 @@ def may_be_sent(kind: str, content: dict[str, Any]) -> bool:
 class Assets(Ours, MultiStaticFileHandler):
     """Scripts, styles and fonts, the same for everybody and public."""
 
+    def set_extra_headers(self, path: str) -> None:
+        super().set_extra_headers(path)
+        if path.endswith((".css", ".woff2", ".js")):
+            self.set_header("Cache-Control", look.keeping(path, "v" in self.request.arguments))
+
 
 class Callback(Ours, JupyterHubOAuthCallbackHandler):
     """Where the hub sends the browser back to after sign-in."""
@@ -353,7 +363,7 @@ def arrange(stock: Sequence[Route], hub_auth: Any) -> list[Route]:
     routes: list[Route] = [
         (re.escape(BASE), Start),
         (re.escape(BASE) + "alive/" + KERNEL_ID, Alive),
-        (re.escape(BASE) + "look/(.*)", Assets, {"paths": [str(LOOK)]}),
+        (re.escape(BASE) + "look/(.*)", Assets, {"paths": [str(look.FOLDER)]}),
         (re.escape(BASE) + "scripts/(.*)", Assets, {"paths": [str(SCRIPTS)]}),
         (re.escape(BASE) + "oauth_callback", Callback, {"hub_auth": hub_auth}),
     ]

@@ -23,7 +23,7 @@ from traitlets.config import Config
 from voila.app import Voila
 
 from portal.client import Client
-from portal.dashboards.frame import around
+from portal.dashboards.frame import Choice, around
 from portal.dashboards.kernels import KERNEL, Kernels, OneKernel
 from portal.dashboards.owners import OwnerAuthorizer, Owners
 from portal.dashboards.routes import Nothing, Page, ReadOnly, arrange, headers, log_answer
@@ -151,7 +151,8 @@ def configuration(settings: Settings, root: Path) -> Config:
 def dress(handler: Page, notebook: nbformat.NotebookNode, cwd: str) -> None:
     """Give the template what stands around the dashboard, in the reader's language."""
     here = handler.request.path.removeprefix(BASE)
-    notebook.metadata["portal"] = around(handler.portal, BASE, here, handler.viewing.language)
+    choice = Choice(handler.viewing.language, handler.theme)
+    notebook.metadata["portal"] = around(handler.portal, BASE, here, choice, time.time())
 
 
 def socket_folder(settings: Settings) -> Path:

@@ -142,6 +142,7 @@ def _pages(c: Any, settings: Settings) -> None:
         "site": settings.site,
         "web": settings.web,
         "shared_account": settings.slurm.accounts == "shared",
+        "officer_group": settings.identity.officer_group,
     }
     hub.authenticate_prometheus = True
     hub.logging_config = {"formatters": {"console": {"class": "portal.logs.JsonFormatter"}}}

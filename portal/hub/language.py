@@ -1,4 +1,4 @@
-"""The language of a hub page: found once per request (`pages.install`), used by templates and messages alike."""
+"""The language and theme of a hub page: found once per request (`pages.install`), for templates and messages alike."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from portal import locale, look
 SCRIPTS = Path(__file__).parent / "static"
 """Where the build puts the browser code."""
 _language: ContextVar[str] = ContextVar("language", default=locale.ENGLISH)
+_cookies: ContextVar[dict[str, str]] = ContextVar("cookies")
 
 
 def current() -> str:
     """The language of the request that is being answered."""
     return _language.get()
+
+
+def cookies() -> dict[str, str]:
+    """What the reader of this request chose: our cookies alone."""
+    return _cookies.get({})
 
 
 def gettext(message: str) -> str:
@@ -31,7 +37,8 @@ def _ngettext(one: str, many: str, number: int) -> str:
 
 
 def choose(handler: Any) -> str:
-    """Set the language for the rest of a request, from its cookie and headers."""
+    """Set language and theme for the rest of a request, from its cookies and headers."""
+    _cookies.set({name: handler.get_cookie(name, "") for name in (locale.COOKIE, look.COOKIE)})
     language = locale.negotiate(
         handler.request.headers.get("Accept-Language"), handler.get_cookie(locale.COOKIE)
     )
@@ -60,5 +67,8 @@ class PortalPages(InternationalizationExtension):
             other_language=lambda: locale.ENGLISH if current() == locale.CHINESE else locale.CHINESE,
             html_lang=locale.html_lang,
             look=_look,
+            sheets=lambda: look.sheets("/hub/look/"),
+            chosen_theme=lambda: look.theme(cookies()),
+            carried=lambda url: look.carried(url, cookies()),
             script=script,
         )

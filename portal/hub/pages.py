@@ -24,6 +24,7 @@ from portal.settings import Web
 SAFE = {"GET", "HEAD", "OPTIONS"}
 CANCEL_SECONDS = 5.0
 PORTAL = "/services/portal/"
+DASHBOARDS = ("allocation", "queue")
 
 
 def handlers() -> list[tuple[Any, ...]]:
@@ -35,7 +36,7 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/spawn", Spawn),
         (r"/spawn/([^/]+)", Spawn),
         (r"/spawn/([^/]+)/([^/]+)", Spawn),
-        (r"/lang", Language),
+        (r"/lang", Choices),
         (r"/signed-out", SignedOut),
         (r"/look/(.*)", Asset, {"path": str(look.FOLDER)}),
         (r"/scripts/(.*)", Asset, {"path": str(language.SCRIPTS)}),
@@ -77,7 +78,7 @@ class Asset(StaticFileHandler):
     """Style sheets and scripts; a page names their version, so browsers may keep them."""
 
     def set_extra_headers(self, path: str) -> None:
-        self.set_header("Cache-Control", "max-age=31536000" if self.get_argument("v", "") else "no-cache")
+        self.set_header("Cache-Control", look.keeping(path, bool(self.get_argument("v", ""))))
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
@@ -93,13 +94,9 @@ class Home(HomeHandler):
             await super().get()
             return
         web_settings = self.authenticator.portal.web
-        chosen = self.get_cookie(locale.COOKIE)
-        if chosen in locale.LANGUAGES and locale.cookie_domain(web_settings.url) is None:
-            self.redirect(
-                _portal_language(web_settings, chosen)
-            )  # our cookie does not reach the portal's host
-        else:
-            self.redirect(f"{web_settings.service_origin('portal')}{PORTAL}")
+        # where our cookies do not reach the portal's host, it is told what they hold
+        chosen = look.carried(web_settings.url, language.cookies())
+        self.redirect(f"{web_settings.service_origin('portal')}{PORTAL}{chosen and 'language' + chosen}")
 
 
 class Spawn(SpawnHandler):
@@ -170,33 +167,37 @@ class Stop(BaseHandler):
             await asyncio.sleep(0.1)
 
 
-class Language(BaseHandler):
-    """`/hub/lang?set=zh_Hant_HK`: keeps the choice and goes back to where it was made.
+class Choices(BaseHandler):
+    """`/hub/lang?set=zh_Hant_HK`, `/hub/lang?theme=dark`: keeps the choice and goes back to where it was made.
 
-    From the portal: `to=portal`, and `back` for the path there, so that both hosts keep the same choice.
+    From another of our hosts: `to=portal` or `to=dash`, and `back` for the path there, so that all keep the same.
     """
 
     def get(self) -> None:
-        chosen = self.get_argument("set", "")
-        if chosen not in locale.LANGUAGES:
-            raise Refusal(400, _("There is no such language"), _("Choose one of the languages offered."))
+        chosen = look.choices(self.get_argument("set", ""), self.get_argument("theme", ""))
+        if not chosen:
+            raise Refusal(400, _("There is no such choice"), _("Choose one of those offered."))
         web_settings = self.authenticator.portal.web
         options: dict[str, Any] = {"path": "/", "samesite": "Lax"}
         if urlsplit(web_settings.url).scheme == "https":
             options["secure"] = True
         if domain := locale.cookie_domain(web_settings.url):
             options["domain"] = domain
-        self.set_cookie(locale.COOKIE, chosen, expires_days=locale.COOKIE_DAYS, **options)
+        for cookie, value in chosen.items():
+            self.set_cookie(cookie, value, expires_days=locale.COOKIE_DAYS, **options)
+        back = self.get_argument("back", "")
         if self.get_argument("to", "") == "portal" and self.authenticator.watch.up:
-            self.redirect(_portal_language(web_settings, chosen, self.get_argument("back", "")))
+            self.redirect(_portal_choices(web_settings, look.query(chosen), back))
+        elif self.get_argument("to", "") == "dash" and back in DASHBOARDS:
+            self.redirect(f"{web_settings.service_origin('dash')}/services/dash/{back}?{look.query(chosen)}")
         else:
             self.redirect(_back(self.request.headers.get("Referer", ""), web_settings.url))
 
 
-def _portal_language(web_settings: Web, chosen: str, back: str = "") -> str:
+def _portal_choices(web_settings: Web, query: str, back: str) -> str:
     """The portal's own switch; it checks `back` itself."""
-    query = {"set": chosen} | ({"back": back} if back else {})
-    return f"{web_settings.service_origin('portal')}{PORTAL}language?{urlencode(query)}"
+    place = "&" + urlencode({"back": back}) if back else ""
+    return f"{web_settings.service_origin('portal')}{PORTAL}language?{query}{place}"
 
 
 def _back(referer: str, own: str) -> str:

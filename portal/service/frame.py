@@ -83,6 +83,10 @@ def page(
         base=BASE,
         hub=desk.settings.web.url,
         path=request.url.path,
+        printed=words.moment(desk.now()),
+        theme=look.theme(request.cookies),
+        carry=look.carried(desk.settings.web.url, request.cookies),
+        sheets=look.sheets(f"{BASE}/static/look/"),
         **_of(desk, person),
         **values,
     )

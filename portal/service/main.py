@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from portal import look
 from portal.locale import COOKIE, negotiate
@@ -34,6 +35,15 @@ BUILT = Path(__file__).parent / "static"
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
+class Kept(StaticFiles):
+    """Style sheets, fonts and scripts, which a browser keeps where the address names the version."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = look.keeping(path, b"v=" in scope["query_string"])
+        return response
+
+
 def create(settings: Settings, store: Store) -> FastAPI:
     """The application over an open store."""
     app = FastAPI(
@@ -46,8 +56,8 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.include_router(pages.router)
     app.include_router(welcome.router)
     app.include_router(report.router)
-    app.mount(f"{BASE}/static/look", StaticFiles(directory=look.FOLDER))
-    app.mount(f"{BASE}/static", StaticFiles(directory=BUILT, check_dir=False))
+    app.mount(f"{BASE}/static/look", Kept(directory=look.FOLDER))
+    app.mount(f"{BASE}/static", Kept(directory=BUILT, check_dir=False))
     app.middleware("http")(_guard)
     _answers(app)
     return app

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from portal.locale import COOKIE, COOKIE_DAYS, LANGUAGES, cookie_domain
+from portal import look
+from portal.locale import COOKIE_DAYS, cookie_domain
 from portal.policy import Refusal
 from portal.reasons import explain
 from portal.service import admission, views
@@ -149,14 +150,14 @@ class StopFailed(Exception):
 
 
 @router.get("/language")
-def language(request: Request, desk: ADesk, set: str = "en", back: str = "") -> Response:
-    """Remember the language, for portal, hub and dashboards alike."""
+def language(desk: ADesk, set: str = "", theme: str = "", back: str = "") -> Response:
+    """Remember the language or the theme, for portal, hub and dashboards alike."""
     own = back if back.startswith(f"{BASE}/") and "//" not in back and "\\" not in back else f"{BASE}/"
     response = RedirectResponse(own, 303)
-    if set in LANGUAGES:
+    for cookie, value in look.choices(set, theme).items():
         response.set_cookie(
-            COOKIE,
-            set,
+            cookie,
+            value,
             max_age=COOKIE_DAYS * 86_400,
             domain=cookie_domain(desk.settings.web.url),
             samesite="lax",

@@ -339,7 +339,7 @@ def test_the_language_is_kept(centre: Centre, page: Page) -> None:
     """The switch returns to the page it was on, and the choice beats what the browser asks for."""
     page.goto(f"{centre.url}/hub/login")
     assert page.get_attribute("html", "lang") == "en"
-    page.click("text=繁體中文")
+    page.click("a[hreflang=zh-Hant-HK]")
     assert page.url == f"{centre.url}/hub/login"
     assert page.get_attribute("html", "lang") == "zh-Hant-HK"
 
