@@ -201,6 +201,8 @@ class Page(Ours, TornadoVoilaHandler):
     def _choose(self) -> None:
         """Keep the language and theme that a link carries, as far as there are such, and show the page."""
         chosen = look.choices(self.get_query_argument("set", ""), self.get_query_argument("theme", ""))
+        if not chosen:
+            raise web.HTTPError(400, "no such language or theme")
         domain = cookie_domain(self.portal.web.url)
         secure = self.portal.web.url.startswith("https")
         for cookie, value in chosen.items():
