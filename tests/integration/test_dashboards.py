@@ -796,7 +796,7 @@ def test_the_language_can_be_chosen(world: World, alice: Person) -> None:
     again, _ = alice.open(headers={"Accept-Language": "en"})
 
     assert chosen.headers["Location"] == BASE + "allocation"
-    assert '<html lang="zh-Hant-HK">' in again.text
+    assert '<html lang="zh-Hant-HK" data-theme="system">' in again.text
     assert alice.http.get(world.address("allocation?set=../x")).status_code == 400
 
 
