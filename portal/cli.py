@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from portal import logs
 from portal import settings as settings_module
 from portal.settings import Settings, SettingsError
+from portal.terminal import gettext as _
+from portal.terminal import ngettext
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-ledger = typer.Typer(no_args_is_help=True, help="Look into the ledger.")
+ledger = typer.Typer(no_args_is_help=True, help=_("Look into the ledger."))
 app.add_typer(ledger, name="ledger")
-slurm = typer.Typer(no_args_is_help=True, help="Look at what Slurm is told to enforce.")
+slurm = typer.Typer(no_args_is_help=True, help=_("Look at what Slurm is told to enforce."))
 app.add_typer(slurm, name="slurm")
+audit = typer.Typer(no_args_is_help=True, help=_("Look into the audit."))
+app.add_typer(audit, name="audit")
 
 
 def _settings() -> Settings:
@@ -26,9 +31,8 @@ def _settings() -> Settings:
         raise typer.Exit(2) from None
 
 
-@app.command()
+@app.command(help=_("Run the portal service."))
 def serve() -> None:
-    """Run the portal service."""
     from portal.service.main import run
     from portal.store import StoreError
 
@@ -40,27 +44,24 @@ def serve() -> None:
         raise typer.Exit(1) from None
 
 
-@app.command()
+@app.command(help=_("Run the Slurm agent."))
 def agent() -> None:
-    """Run the Slurm agent."""
     from portal.agent import run
 
     logs.configure()
     run(_settings())
 
 
-@app.command()
+@app.command(help=_("Run the dashboards."))
 def dashboards() -> None:
-    """Run the dashboards."""
     from portal.dashboards.server import run
 
     logs.configure()
     run(_settings())
 
 
-@app.command()
+@app.command(help=_("Bring the portal's database to this version's shape; safe to repeat."))
 def migrate() -> None:
-    """Bring the portal's database to this version's shape; safe to repeat."""
     from portal.store import StoreError, connect, writer
     from portal.store import migrate as bring
 
@@ -73,9 +74,11 @@ def migrate() -> None:
         raise typer.Exit(1) from None
 
 
-@slurm.command(name="plan")
+@slurm.command(
+    name="plan",
+    help=_("Print the calls of sacctmgr that would bring Slurm to the portal's wish; change nothing."),
+)
 def show_plan() -> None:
-    """Print the calls of sacctmgr that would bring Slurm to the portal's wish; change nothing."""
     from portal.agent import FAULTS, plan
 
     try:
@@ -87,33 +90,61 @@ def show_plan() -> None:
         print(fault, file=sys.stderr)
     for call in planned.calls:
         print("sacctmgr", "-i", *call)
-    print(f"{len(planned.calls)} calls, {len(planned.faults)} faults")
+    print(_("{calls} calls, {faults} faults").format(calls=len(planned.calls), faults=len(planned.faults)))
     raise typer.Exit(1 if planned.faults else 0)
 
 
-@ledger.command()
-def verify() -> None:
-    """Check the whole chain of the ledger; name every line that was edited, removed or moved."""
+@ledger.command(
+    name="verify",
+    help=_("Check the whole chain of the ledger; name every line that was edited, removed or moved."),
+)
+def verify_ledger() -> None:
     from portal.ledger import faults
     from portal.store import Store, books, connect
 
-    store = Store(connect(_settings().database_url))
-    with store.read() as db:
-        found = list(faults(books.chain(db)))
-        lines = sum(1 for _ in books.chain(db))
+    with Store(connect(_settings().database_url)).read() as db:
+        links = list(books.chain(db))
+    _verdict(list(faults(links)), len(links))
+
+
+@audit.command(
+    name="verify",
+    help=_("Check the whole chain of the audit; name every line that was edited, removed or moved."),
+)
+def verify_audit() -> None:
+    from portal.audit import faults
+    from portal.store import Store, connect
+    from portal.store import audit as kept
+
+    with Store(connect(_settings().database_url)).read() as db:
+        links = list(kept.chain(db))
+    _verdict(list(faults(links)), len(links))
+
+
+def _verdict(found: list[str], lines: int) -> None:
+    """Print the faults of a chain and how many lines it has; exit 0 when there are none."""
     for fault in found:
         print(fault)
-    print(f"{lines} lines, {len(found)} faults")
+    print(
+        ngettext("{lines} line, {faults} faults", "{lines} lines, {faults} faults", lines).format(
+            lines=lines, faults=len(found)
+        )
+    )
     raise typer.Exit(1 if found else 0)
 
 
-@app.command()
+@app.command(help=_("Look at every part and setting, one line each; exit 0 when all is well."))
 def doctor(
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show only what is not well.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help=_("Show only what is not well."))] = False,
+    listeners: Annotated[
+        bool,
+        typer.Option("--listeners", help=_("Show every listening socket, its owner and its reason instead.")),
+    ] = False,
 ) -> None:
-    """Look at every part and setting, one line each; exit 0 when all is well."""
     from portal.doctor import examine
 
+    if listeners:
+        _show_listeners(quiet)
     findings = examine(_settings())
     for finding in findings:
         if not (quiet and finding.well):
@@ -121,15 +152,33 @@ def doctor(
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
 
 
+def _show_listeners(quiet: bool) -> NoReturn:
+    from portal.doctor import listening
+
+    found = listening(_settings())
+    for one in found:
+        if not (quiet and one.well):
+            print(one.line)
+    if not found:
+        print(
+            _("No process of this product can be seen: run this as the user that they run as."),
+            file=sys.stderr,
+        )
+    raise typer.Exit(0 if found and all(one.well for one in found) else 1)
+
+
 def _demo() -> None:
     try:
         from portal.demo.cli import app as demo
     except ImportError:
         return
-    app.add_typer(demo, name="demo", help="The whole centre on one machine.")
+    app.add_typer(demo, name="demo", help=_("The whole centre on one machine."))
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no Chinese still gets its lines
     _demo()
     app()
 

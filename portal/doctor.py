@@ -15,9 +15,14 @@ from typing import Any
 import httpx
 from pydantic import BaseModel
 
+from portal import listeners
+from portal import settings as settings_module
+from portal.listeners import Known
 from portal.settings import Settings, SettingsError
 from portal.slurm.commands import Slurm, SlurmError
 from portal.store import StoreError, connect, describe
+from portal.terminal import N_
+from portal.terminal import gettext as _
 
 SECRETS = (
     "agent.token",
@@ -34,7 +39,7 @@ SECRETS = (
 )
 ENFORCED = {"associations", "limits", "qos", "safe"}
 VIEW_OLD_SECONDS = 30
-NO_ISOLATION = "no isolation between people (slurm.accounts = shared)"
+NO_ISOLATION = N_("no isolation between people (slurm.accounts = shared)")
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     for name, value in _flat(settings, ""):
-        note = f"; {NO_ISOLATION}" if (name, value) == ("slurm.accounts", "shared") else ""
-        yield Finding(f"setting {name}", True, f"{value}{note}")
+        note = f"; {_(NO_ISOLATION)}" if (name, value) == ("slurm.accounts", "shared") else ""
+        yield Finding(_("setting {name}").format(name=name), True, f"{value}{note}")
 
 
 def _flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -76,32 +81,34 @@ def _flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
     for name in SECRETS:
-        path = settings.secrets / name
+        path, part = settings.secrets / name, _("secret {name}").format(name=name)
         try:
             settings.secret(name)
             open_to_others = stat.S_IMODE(path.stat().st_mode) & 0o077
         except (SettingsError, OSError, UnicodeDecodeError) as error:
-            yield Finding(f"secret {name}", False, str(error))
+            yield Finding(part, False, str(error))
             continue
-        fix = f"readable by others: chmod 600 {path}"
-        yield Finding(f"secret {name}", not open_to_others, fix if open_to_others else "there, for us alone")
+        fix = _("readable by others: chmod 600 {path}").format(path=path)
+        yield Finding(part, not open_to_others, fix if open_to_others else _("there, for us alone"))
 
 
 async def _parts(settings: Settings) -> list[Finding]:
     slurm = Slurm.of(settings.slurm)
     looks: dict[str, Callable[[], Awaitable[str]]] = {
-        "database": lambda: _database(settings),
-        "hub": lambda: _answers(f"http://127.0.0.1:{settings.web.hub_port}/hub/health"),
-        "proxy": lambda: _answers(f"http://127.0.0.1:{settings.web.port}/hub/health", host=settings.web.url),
-        "portal": lambda: _answers(f"{settings.portal_url}/internal/health"),
-        "agent": lambda: _view(settings),
-        "dashboards": lambda: _answers(
+        _("database"): lambda: _database(settings),
+        _("hub"): lambda: _answers(f"http://127.0.0.1:{settings.web.hub_port}/hub/health"),
+        _("proxy"): lambda: _answers(
+            f"http://127.0.0.1:{settings.web.port}/hub/health", host=settings.web.url
+        ),
+        _("portal"): lambda: _answers(f"{settings.portal_url}/internal/health"),
+        _("agent"): lambda: _view(settings),
+        _("dashboards"): lambda: _answers(
             f"http://127.0.0.1:{settings.web.dashboards_port}/services/dash/look/tokens.css"
         ),
-        "sign-in provider": lambda: _answers(settings.identity.endpoint("jwks")),
+        _("sign-in provider"): lambda: _answers(settings.identity.endpoint("jwks")),
         "slurmctld": lambda: _slurmctld(slurm),
         "slurmdbd": lambda: _slurmdbd(slurm, settings.slurm.cluster),
-        "Slurm limits": lambda: _limits(slurm),
+        _("Slurm limits"): lambda: _limits(slurm),
     }
     return [await _look(part, look) for part, look in looks.items()]
 
@@ -131,10 +138,11 @@ async def _answers(url: str, host: str = "") -> str:
         try:
             answer = await http.get(url, headers=headers)
         except httpx.HTTPError as error:
-            raise Unwell(f"{url} does not answer ({type(error).__name__}); look at its log") from None
+            told = _("{url} does not answer ({reason}); look at its log")
+            raise Unwell(told.format(url=url, reason=type(error).__name__)) from None
     if answer.status_code >= 400:
-        raise Unwell(f"{url} answers {answer.status_code}; look at its log")
-    return f"{url} answers"
+        raise Unwell(_("{url} answers {status}; look at its log").format(url=url, status=answer.status_code))
+    return _("{url} answers").format(url=url)
 
 
 async def _view(settings: Settings) -> str:
@@ -142,25 +150,26 @@ async def _view(settings: Settings) -> str:
         try:
             at = (await http.get(f"{settings.portal_url}/internal/health")).json()["as_at"]
         except (httpx.HTTPError, ValueError, KeyError):
-            raise Unwell("unknown, since the portal does not answer") from None
+            raise Unwell(_("unknown, since the portal does not answer")) from None
     if at is None or time.time() - at > VIEW_OLD_SECONDS:
-        raise Unwell("has brought no look at Slurm lately; look at its log")
-    return f"last look {time.time() - at:.0f} s ago"
+        raise Unwell(_("has brought no look at Slurm lately; look at its log"))
+    return _("last look {seconds} s ago").format(seconds=round(time.time() - at))
 
 
 async def _slurmctld(slurm: Slurm) -> str:
     nodes = (await slurm.sinfo("--noheader", "--Node", "--format=%N %t")).splitlines()
     down = sorted({line.split()[0] for line in nodes if "down" in line or "drain" in line or "*" in line})
     if down:
-        raise Unwell(f"nodes not usable: {', '.join(down)}; see `sinfo -R`")
-    return f"{len(nodes)} nodes usable"
+        raise Unwell(_("nodes not usable: {nodes}; see `sinfo -R`").format(nodes=", ".join(down)))
+    return _("{number} nodes usable").format(number=len(nodes))
 
 
 async def _slurmdbd(slurm: Slurm, cluster: str) -> str:
     known = (await slurm.sacctmgr_show("cluster", "format=cluster")).split()
     if cluster not in known:
-        raise Unwell(f"cluster {cluster!r} is not registered; known: {', '.join(known) or 'none'}")
-    return f"cluster {cluster} is registered"
+        told = _("cluster {cluster} is not registered; known: {known}")
+        raise Unwell(told.format(cluster=cluster, known=", ".join(known) or "-"))
+    return _("cluster {cluster} is registered").format(cluster=cluster)
 
 
 async def _limits(slurm: Slurm) -> str:
@@ -168,10 +177,11 @@ async def _limits(slurm: Slurm) -> str:
     config = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
     missing = ENFORCED - set(config.get("AccountingStorageEnforce", "").split(","))
     if missing:
-        raise Unwell(f"AccountingStorageEnforce lacks {', '.join(sorted(missing))} in slurm.conf")
+        told = _("AccountingStorageEnforce lacks {words} in slurm.conf")
+        raise Unwell(told.format(words=", ".join(sorted(missing))))
     if "MAX_TRES" not in config.get("PriorityFlags", ""):
-        raise Unwell("PriorityFlags lacks MAX_TRES in slurm.conf: prices would be wrong")
-    return "associations, limits, qos and safe are enforced"
+        raise Unwell(_("PriorityFlags lacks MAX_TRES in slurm.conf: prices would be wrong"))
+    return _("associations, limits, qos and safe are enforced")
 
 
 def _supervised(settings: Settings) -> Iterator[Finding]:
@@ -183,6 +193,58 @@ def _supervised(settings: Settings) -> Iterator[Finding]:
     except (SupervisionError, OSError):
         return
     for state in found:
-        what = "left down after it died again and again" if state.state == "FATAL" else state.state.lower()
-        fix = f"{what}; look at {settings.home}/logs/{state.name}.log, then start everything anew"
-        yield Finding(f"process {state.name}", state.alive, "running" if state.alive else fix)
+        dead = _("left down after it died again and again") if state.state == "FATAL" else state.state.lower()
+        fix = _("{what}; look at {log}, then start everything anew").format(
+            what=dead, log=settings.home / "logs" / f"{state.name}.log"
+        )
+        part = _("process {name}").format(name=state.name)
+        yield Finding(part, state.alive, _("running") if state.alive else fix)
+
+
+# what listens
+
+
+def listening(settings: Settings) -> list[listeners.Found]:
+    """Every listening socket of this product's processes on this machine, and why it exists."""
+    from portal.demo import processes
+
+    pids = processes.ours(settings.home, settings_module.file())
+    return listeners.survey(pids, [*_services(settings), *_sessions(settings), *_demonstration(settings)])
+
+
+def _services(settings: Settings) -> list[Known]:
+    """The ports that the settings decide (`portal.settings.Web`)."""
+    web = settings.web
+    why = {
+        web.port: N_(
+            "The proxy: the one address that browsers use, for hub, portal, dashboards and notebooks."
+        ),
+        web.proxy_api_port: N_("The proxy's own API, where the hub sets routes; it wants a token."),
+        web.hub_port: N_("JupyterHub, reached through the proxy and by the sessions."),
+        web.portal_port: N_("The portal service, reached through the proxy and by our own processes."),
+        web.dashboards_port: N_("The dashboards, reached through the proxy."),
+    }
+    return [Known(f"127.0.0.1:{port}", reason) for port, reason in why.items()]
+
+
+def _sessions(settings: Settings) -> list[Known]:
+    """Sockets that come and go: `spawners/node.py` and `portal/dashboards/server.py` decide where."""
+    kernel = N_("A kernel takes orders of its own server, and of the same Unix user alone.")
+    output = N_("A kernel collects what the processes it forks print; a random key guards it.")
+    notebook = N_("A notebook server, for as long as its session runs; it wants the hub's sign-in.")
+    return [
+        Known("*/aisc-session-*/kernel-*-ipc-*", kernel, "ipykernel"),
+        Known(f"{settings.home.absolute()}/run/dash/*", kernel, "portal.dashboards.kernel"),
+        Known("*/dash-*", kernel, "portal.dashboards.kernel"),
+        Known("127.0.0.1:*", output, "ipykernel"),
+        Known("127.0.0.1:*", output, "portal.dashboards.kernel"),
+        Known("127.0.0.1:*", notebook, " -I -S -"),
+    ]
+
+
+def _demonstration(settings: Settings) -> list[Known]:
+    if not settings.site.demo:
+        return []
+    from portal.demo import stack
+
+    return stack.known(settings)

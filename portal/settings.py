@@ -301,6 +301,12 @@ def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Set
         raise SettingsError(_plain(error, named)) from None
 
 
+def file() -> Path | None:
+    """The settings file that the environment names."""
+    named = os.environ.get("PORTAL_SETTINGS")
+    return Path(named) if named else None
+
+
 def _file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())

@@ -7,12 +7,15 @@ can slip in between, and a connection is refused until the server is ready (fact
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
@@ -26,6 +29,7 @@ SERVER_ARGUMENTS = (
     "--LabApp.news_url=None",  # asks no host outside, not even for news
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--ServerApp.log_level=WARN",
+    "--KernelManager.transport=ipc",  # sockets that other users of the node cannot even connect to
 )
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 STEERING = ("PYTHON", "LD_", "JUPYTER_", "IPYTHON", "BASH_ENV", "ENV")
@@ -103,6 +107,13 @@ def clean(environ: dict[str, str]) -> dict[str, str]:
     return kept
 
 
+def private_folder() -> str:
+    """A folder of this session alone, on the node and with a short name: sockets of kernels need both."""
+    folder = tempfile.mkdtemp(prefix="aisc-session-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def serve(sock: socket.socket) -> NoReturn:
     """Become the notebook server on this socket."""
     import site
@@ -147,6 +158,7 @@ def main() -> None:
     environ["JUPYTERHUB_SERVICE_URL"] = service_url(environ["JUPYTERHUB_SERVICE_URL"], address, port)
     os.environ.clear()
     os.environ.update(clean(environ))
+    os.environ["JUPYTER_RUNTIME_DIR"] = private_folder()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     serve(sock)
 

@@ -21,6 +21,7 @@ from portal.demo.isolation import IsolationError
 from portal.demo.lifecycle import LifecycleError
 from portal.demo.supervision import SupervisionError
 from portal.settings import SettingsError
+from portal.terminal import gettext as _
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -47,11 +48,11 @@ def _one_sentence() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-@app.command()
+@app.command(help=_("Start everything in PORTAL_HOME at PORTAL_PORT, and stay until Ctrl-C."))
 def up(
-    leashed: Annotated[bool, typer.Option(hidden=True, help="End when the parent process ends.")] = False,
+    leashed: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Start everything in PORTAL_HOME at PORTAL_PORT, and stay until Ctrl-C."""
+    """leashed: end when the parent process ends."""
     with _one_sentence():
         isolation.call_ourselves_localhost()
         home = _home()
@@ -67,25 +68,24 @@ def up(
         raise typer.Exit(lifecycle.up(stack.plan(site), lifecycle.Progress(_began())))
 
 
-@app.command()
+@app.command(help=_("Stop what runs in PORTAL_HOME, as Ctrl-C there would."))
 def down() -> None:
-    """Stop what runs in PORTAL_HOME, as Ctrl-C there would."""
     home = _home()
     if not homes.running(home):
-        print(f"nothing runs in {home}")
+        print(_("nothing runs in {folder}").format(folder=home))
         return
     os.kill(int((home / "lock").read_text()), signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while homes.running(home):
         if time.monotonic() > deadline:
-            print(f"it still runs in {home} after {STOP_SECONDS} s; see {home}/logs", file=sys.stderr)
+            told = _("it still runs in {folder} after {seconds} s; see {logs}")
+            print(told.format(folder=home, seconds=STOP_SECONDS, logs=home / "logs"), file=sys.stderr)
             raise typer.Exit(1)
         time.sleep(0.2)
 
 
-@app.command()
+@app.command(help=_("Every process of PORTAL_HOME and its state; exit 1 if one is down or nothing runs."))
 def status() -> None:
-    """Every process of PORTAL_HOME and its state; exit 1 if one is down or nothing runs."""
     states = supervision.states(_home())
     for state in states:
         print(
@@ -94,9 +94,9 @@ def status() -> None:
     raise typer.Exit(0 if states and all(state.alive for state in states) else 1)
 
 
-@app.command()
+@app.command(help=_("Remove PORTAL_HOME with all its state."))
 def clean() -> None:
-    """Remove PORTAL_HOME with all its state."""
     home = _home()
     with _one_sentence():
-        print(f"removed {home}" if homes.remove(home) else f"there is nothing at {home}")
+        said = _("removed {folder}") if homes.remove(home) else _("there is nothing at {folder}")
+        print(said.format(folder=home))

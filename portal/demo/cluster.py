@@ -19,7 +19,10 @@ from pathlib import Path
 
 from portal.demo import processes
 from portal.demo.supervision import Program, SupervisionError, accepts, answers
+from portal.listeners import Known
 from portal.sizes import Partition
+from portal.terminal import N_
+from portal.terminal import gettext as _
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NODES = {"gpu": 4, "cpu": 2}
@@ -141,6 +144,11 @@ def _programs(layout: Layout) -> list[Program]:
                 f"--seed-file={munge}/munged.seed",
             ),
             ready=lambda: answers(layout.munge_socket),
+            listens=(
+                Known(
+                    str(layout.munge_socket), N_("Munge vouches for the Unix user of every Slurm command.")
+                ),
+            ),
         ),
         Program(
             "mariadbd",
@@ -156,6 +164,12 @@ def _programs(layout: Layout) -> list[Program]:
             ready=lambda: answers(layout.database_socket),
             limit=60,
             grace=30,
+            listens=(
+                Known(
+                    str(layout.database_socket),
+                    N_("MariaDB keeps Slurm's records; slurmdbd alone may enter."),
+                ),
+            ),
         ),
         Program(
             "slurmdbd",
@@ -166,6 +180,7 @@ def _programs(layout: Layout) -> list[Program]:
             port=layout.ports.slurmdbd,
             then=lambda: _register(layout),
             own_log=True,
+            listens=(_tcp(layout.ports.slurmdbd, N_("slurmdbd answers slurmctld, sacct and sacctmgr.")),),
         ),
         Program(
             "slurmctld",
@@ -175,6 +190,7 @@ def _programs(layout: Layout) -> list[Program]:
             limit=60,
             port=layout.ports.slurmctld,
             own_log=True,
+            listens=(_tcp(layout.ports.slurmctld, N_("slurmctld answers the nodes and Slurm's commands.")),),
         ),
         *(
             Program(
@@ -184,10 +200,21 @@ def _programs(layout: Layout) -> list[Program]:
                 ready=lambda node=node: _usable(layout, node),  # type: ignore[misc]
                 port=layout.ports.nodes + offset,
                 own_log=True,
+                listens=(
+                    _tcp(layout.ports.nodes + offset, N_("A node takes jobs from slurmctld.")),
+                    Known(
+                        f"{folder}/spool/{node}/*",
+                        N_("The keeper of one job's step takes orders of its node."),
+                    ),
+                ),
             )
             for offset, node in enumerate(layout.all_nodes)
         ),
     ]
+
+
+def _tcp(port: int, why: str) -> Known:
+    return Known(f"127.0.0.1:{port}", why)
 
 
 def run(
@@ -210,11 +237,15 @@ def run(
         )
     except subprocess.TimeoutExpired:
         if check:
-            raise ClusterError(f"{command[0]} did not answer within {limit:.0f} s.") from None
+            raise ClusterError(
+                _("{command} did not answer within {seconds} s.").format(
+                    command=command[0], seconds=round(limit)
+                )
+            ) from None
         return subprocess.CompletedProcess(command, 124, "", "timed out")
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip().replace("\n", " ")
-        raise ClusterError(f"{' '.join(command)} failed: {said}")
+        raise ClusterError(_("{command} failed: {reason}").format(command=" ".join(command), reason=said))
     return done
 
 
@@ -317,8 +348,10 @@ def _devices(count: int) -> list[str]:
     )
     if len(there) < count:
         raise ClusterError(
-            f"/dev has only {len(there)} character devices and {count} are to stand for the GPUs of a node: mount a"
-            f" complete /dev."
+            _(
+                "/dev has only {found} character devices and {wanted} are to stand for the GPUs of a node: mount a"
+                " complete /dev."
+            ).format(found=len(there), wanted=count)
         )
     return [str(path) for path in there[:count]]
 
@@ -363,7 +396,9 @@ def _make_database(layout: Layout) -> None:
     if made.returncode != 0:
         said = (made.stderr or made.stdout).strip().splitlines()
         raise ClusterError(
-            f"The database for slurmdbd cannot be made: {said[-1] if said else 'no reason given'}"
+            _("The database for slurmdbd cannot be made: {reason}").format(
+                reason=said[-1] if said else _("it gave no reason")
+            )
         )
     (layout.folder / "db.unfinished").unlink()
 
@@ -376,7 +411,9 @@ def _register(layout: Layout) -> None:
         if known.returncode == 0:
             break
         if time.monotonic() > deadline:
-            raise SupervisionError(f"slurmdbd does not answer sacctmgr: {known.stderr.strip()}")
+            raise SupervisionError(
+                _("slurmdbd does not answer sacctmgr: {reason}").format(reason=known.stderr.strip())
+            )
         time.sleep(0.2)
     if layout.name not in known.stdout.split():
         run(layout, "sacctmgr", "-i", "add", "cluster", layout.name)

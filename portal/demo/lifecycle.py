@@ -18,6 +18,8 @@ from typing import IO, NoReturn
 from portal.demo import cluster, homes, power_cut, processes
 from portal.demo.cluster import Layout
 from portal.demo.supervision import Program, Supervisor
+from portal.terminal import gettext as _
+from portal.terminal import ngettext
 
 CHARGES_WAIT = 20
 """Seconds that Ctrl-C waits for the charges of the jobs it cancelled."""
@@ -98,7 +100,7 @@ def _start(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> No
     processes.end(plan.home)
     _remove_sockets(plan)
     _check_ports(plan)
-    say("writing settings, keys and configuration")
+    say(_("writing settings, keys and configuration"))
     plan.prepare()
     supervisor.open(plan.programs, plan.environment)
     recovery = power_cut.Recovery(plan.layout, cut, say)
@@ -110,7 +112,7 @@ def _start(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> No
             supervisor.await_ready(program)
         names = [program.name for program in wave]
         recovery.after(names)
-        say(f"{', '.join(names)}: up")
+        say(_("{names}: up").format(names=", ".join(names)))
 
 
 def _watch(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> int:
@@ -123,12 +125,17 @@ def _watch(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> in
         for state in supervisor.states():
             if state.state == "FATAL" and state.name not in given_up:
                 given_up.add(state.name)
-                say(f"{state.name} died five times and is left down; see {plan.home}/logs/{state.name}.log")
+                told = _("{name} died five times and is left down; see {log}")
+                say(told.format(name=state.name, log=plan.home / "logs" / f"{state.name}.log"))
             elif state.pid and state.pid != pids.get(state.name, state.pid):
-                say(f"{state.name} died and was started again")
+                say(_("{name} died and was started again").format(name=state.name))
             if state.pid:
                 pids[state.name] = state.pid
-    raise LifecycleError(f"The supervisor died; see {supervisor.log}, then start again with: {plan.retry}")
+    raise LifecycleError(
+        _("The supervisor died; see {log}, then start again with: {command}").format(
+            log=supervisor.log, command=plan.retry
+        )
+    )
 
 
 def _cancel_jobs(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> None:
@@ -138,18 +145,24 @@ def _cancel_jobs(plan: Plan, supervisor: Supervisor, say: Callable[[str], None])
     cluster.close_partitions(plan.layout)
     jobs = cluster.running_jobs(plan.layout)
     if jobs:
-        say(f"cancelling {len(jobs)} running job{'s' if len(jobs) > 1 else ''}, waiting for their charges")
+        told = ngettext(
+            "cancelling {jobs} running job, waiting for its charge",
+            "cancelling {jobs} running jobs, waiting for their charges",
+            len(jobs),
+        )
+        say(told.format(jobs=len(jobs)))
         cluster.run(plan.layout, "scancel", *jobs, check=False)
     deadline = time.monotonic() + CHARGES_WAIT
     while time.monotonic() < deadline:
         if not cluster.running_jobs(plan.layout) and not (plan.unbooked() or 0):
             return
         time.sleep(0.3)
-    say(f"not every charge was booked within {CHARGES_WAIT} s; the next start books what is missing")
+    told = _("not every charge was booked within {seconds} s; the next start books what is missing")
+    say(told.format(seconds=CHARGES_WAIT))
 
 
 def _stop(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> None:
-    say("stopping")
+    say(_("stopping"))
     if supervisor.alive():
         for wave in reversed(plan.waves):
             supervisor.stop_all([program.name for program in wave])
@@ -157,7 +170,7 @@ def _stop(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> Non
     processes.end(plan.home)
     _remove_sockets(plan)
     power_cut.mark_stopped(plan.home)
-    say("stopped")
+    say(_("stopped"))
 
 
 def _remove_sockets(plan: Plan) -> None:
@@ -172,9 +185,10 @@ def _check_ports(plan: Plan) -> None:
     for port in [program.port for program in plan.programs if program.port]:
         if processes.taken(port):
             who = processes.holder(port)
+            told = _("Port {port} is taken by {who}: stop that program, or choose other ports with {command}")
+            command = f"PORTAL_PORT={plan.layout.base + 100} {plan.retry}"
             raise LifecycleError(
-                f"Port {port} is taken{f' by {who}' if who else ''}: stop that program, or choose other ports with"
-                f" PORTAL_PORT={plan.layout.base + 100} {plan.retry}"
+                told.format(port=port, who=who or _("a program that cannot be seen"), command=command)
             )
 
 

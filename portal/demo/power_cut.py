@@ -14,6 +14,8 @@ from pathlib import Path
 
 from portal.demo import cluster
 from portal.demo.cluster import ClusterError, Layout
+from portal.terminal import gettext as _
+from portal.terminal import ngettext
 
 NODE_FAIL = 7
 """The number of that state in slurmdbd's tables."""
@@ -92,7 +94,12 @@ def close_jobs(layout: Layout, cut: int, back: int, say: Callable[[str], None]) 
     )
     count = int(changed.split()[-1])
     if count:
-        say(f"closed {count} job{'s' if count > 1 else ''} at the last second before the power cut")
+        told = ngettext(
+            "closed {jobs} job at the last second before the power cut",
+            "closed {jobs} jobs at the last second before the power cut",
+            count,
+        )
+        say(told.format(jobs=count))
 
 
 def _await_written(layout: Layout, back: int) -> None:
@@ -100,7 +107,9 @@ def _await_written(layout: Layout, back: int) -> None:
     while cluster.jobs_started_before(layout, back) or cluster.unwritten(layout):
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"Slurm does not give up the jobs lost in the power cut; see {layout.home}/logs/slurmctld.log."
+                _("Slurm does not give up the jobs lost in the power cut; see {log}.").format(
+                    log=layout.home / "logs" / "slurmctld.log"
+                )
             )
         time.sleep(0.3)
 
@@ -117,5 +126,7 @@ def _sql(layout: Layout, statements: str) -> str:
         check=False,
     )
     if done.returncode != 0:
-        raise ClusterError(f"Jobs cannot be closed after the power cut: {done.stderr.strip()}")
+        raise ClusterError(
+            _("Jobs cannot be closed after the power cut: {reason}").format(reason=done.stderr.strip())
+        )
     return done.stdout

@@ -10,61 +10,17 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from portal.listeners import listeners, sockets_of
 
 MARK = "PORTAL_PROCESS_OF"
 """Environment variable that every supervised process and its children carry; its value is the home folder."""
 
-LISTEN = "0A"
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A listening TCP socket. address: as /proc/net writes it, hex, four or sixteen bytes."""
-
-    address: str
-    port: int
-    inode: int
-
-    @property
-    def loopback(self) -> bool:
-        if len(self.address) == 8:
-            return self.address.endswith("7F")  # little endian: the last byte is the first number
-        return self.address in ("0" * 24 + "01000000", "0" * 16 + "FFFF00000100007F")
-
-
-def listeners() -> list[Listener]:
-    """Every listening TCP socket of this machine."""
-    found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for fields in (line.split() for line in lines):
-            if fields[3] == LISTEN:
-                address, port = fields[1].split(":")
-                found.append(Listener(address, int(port, 16), int(fields[9])))
-    return found
-
-
-def sockets_of(pid: int) -> set[int]:
-    """Inodes of the sockets a process holds; empty where we may not look."""
-    held = set()
-    try:
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            target = str(entry.readlink())
-            if target.startswith("socket:["):
-                held.add(int(target[8:-1]))
-    except OSError:
-        pass
-    return held
-
 
 def holder(port: int) -> str:
     """Name the program that listens on a port, such as `python3 (process 812)`; empty where it cannot be seen."""
-    inodes = {listener.inode for listener in listeners() if listener.port == port}
+    inodes = {listener.inode for listener in listeners() if (listener.kind, listener.port) == ("tcp", port)}
     for pid in pids():
         if inodes & sockets_of(pid):
             return f"{_read(pid, 'comm').strip()} (process {pid})"
@@ -86,11 +42,14 @@ def pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def ours(home: Path) -> set[int]:
-    """Processes that belong to a home folder, without the one that asks and its ancestors."""
-    mark = f"{MARK}={home}".encode()
+def ours(home: Path, settings: Path | None = None) -> set[int]:
+    """Processes that belong to a home folder, without the one that asks and its ancestors.
+
+    settings: a settings file; processes that were told to read it are ours as well, whoever started them.
+    """
+    marks = {f"{MARK}={home}".encode(), f"PORTAL_SETTINGS={settings or ''}".encode()} - {b"PORTAL_SETTINGS="}
     parents = {pid: _parent(pid) for pid in pids()}
-    marked = {pid for pid in parents if mark in _environment(pid) or _is_step(pid, home)}
+    marked = {pid for pid in parents if marks & set(_environment(pid)) or _is_step(pid, home)}
     found = {pid for pid in parents if _lineage(pid, parents) & marked}
     return found - _lineage(os.getpid(), parents)
 

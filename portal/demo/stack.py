@@ -12,7 +12,7 @@ import secrets
 import sys
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from portal import settings as settings_module
 from portal.demo import cluster, identity_provider
 from portal.demo.cluster import Layout
 from portal.demo.lifecycle import LifecycleError, Plan
-from portal.demo.supervision import Program, accepts
+from portal.demo.supervision import Program, Supervisor, accepts
+from portal.listeners import Known
 from portal.settings import Settings
+from portal.terminal import CHINESE, N_, language
+from portal.terminal import gettext as _
 
 ISSUER = "https://identity.aisc.example"
 """A name, not an address: people's ids are made of it, and must stay the same at another PORTAL_PORT."""
@@ -110,7 +113,9 @@ def _fill_database(settings: Settings) -> None:
             migrate(engine)
         programme.plant(settings)
     except StoreError as error:
-        raise LifecycleError(f"The portal's database cannot be prepared: {error}") from None
+        raise LifecycleError(
+            _("The portal's database cannot be prepared: {reason}").format(reason=error)
+        ) from None
     finally:
         engine.dispose()
 
@@ -160,7 +165,7 @@ def _waves(site: Site) -> list[list[Program]]:
     proxy = (sys.executable, "-m", "portal.demo.proxy")
     return [
         [
-            _program(site, "identity-provider", provider, base + 5),
+            replace(_program(site, "identity-provider", provider, base + 5), listens=(_provider(site),)),
             _program(site, "proxy", proxy, base),
             _program(site, "hub", hub, base + 2, lambda: _ok(f"http://127.0.0.1:{base + 2}/hub/health")),
             _program(site, "portal", (portal_command, "serve"), base + 3, lambda: _health(site) is not None),
@@ -168,6 +173,20 @@ def _waves(site: Site) -> list[list[Program]]:
         ],
         [_program(site, "agent", (portal_command, "agent"), None, lambda: looked(site))],
     ]
+
+
+def known(settings: Settings) -> list[Known]:
+    """What listens in the demonstration beside the portal's own services, and why."""
+    site = Site(settings.home, settings.web.port)
+    programs = [program for wave in [*cluster.waves(site.layout), *_waves(site)] for program in wave]
+    return [Supervisor(site.home).known, *(one for program in programs for one in program.listens)]
+
+
+def _provider(site: Site) -> Known:
+    return Known(
+        f"127.0.0.1:{site.base + 5}",
+        N_("The demonstration's identity provider answers browsers and the hub at sign-in."),
+    )
 
 
 def _program(
@@ -189,15 +208,21 @@ def welcome(site: Site) -> str:
     """What is printed when all is up."""
     people = identity_provider.sample_people()
     width = max(len(person.id) for person in people)
-    lines = [f"  {person.id:{width}}  {person.password:16} {person.role}" for person in people]
+    chinese = language(os.environ) == CHINESE
+    lines = [
+        f"  {person.id:{width}}  {person.password:16} {person.role_zh if chinese else person.role}"
+        for person in people
+    ]
     return "\n".join(
         [
-            "ready",
+            _("ready"),
             "",
-            f"Open http://localhost:{site.base} and sign in as one of:",
+            _("Open {address} and sign in as one of:").format(address=f"http://localhost:{site.base}"),
             *lines,
             "",
-            f"Logs: {site.home}/logs. State is kept in {site.home} until make clean. Ctrl-C stops everything.",
+            _("Logs: {logs}. State is kept in {home} until make clean. Ctrl-C stops everything.").format(
+                logs=site.home / "logs", home=site.home
+            ),
         ]
     )
 
@@ -231,7 +256,7 @@ def shared_file(name: str) -> Path:
     for place in (Path(sys.prefix), _checkout()):
         if (place / name).exists():
             return place / name
-    raise LifecycleError(f"{name} is missing: install again with make run.")
+    raise LifecycleError(_("{name} is missing: install again with make run.").format(name=name))
 
 
 def node() -> Path:

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from portal.demo import isolation, processes
+from portal.listeners import Known
+from portal.terminal import N_
+from portal.terminal import gettext as _
 
 QUICK_DEATH = 12
 """Seconds. A process that dies sooner than this after its start counts as not having come up at all."""
@@ -52,7 +55,7 @@ class Program:
 
     ready: whether it serves; asked again and again for `limit` seconds. then: done once, when it first serves.
     grace: seconds between SIGTERM and SIGKILL at the stop. own_log: it writes logs/<name>.log itself, with times; what
-    it prints besides is kept apart, and short.
+    it prints besides is kept apart, and short. port: the loopback port it needs; listens: all it listens on, and why.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Program:
     grace: int = 10
     port: int | None = None
     own_log: bool = False
+    listens: tuple[Known, ...] = ()
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -114,6 +118,13 @@ class Supervisor:
         self.log = self.logs / "supervisor.log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def known(self) -> Known:
+        """Its own socket, first made under another name."""
+        return Known(
+            f"{self.socket}*", N_("The demonstration's supervisor takes orders of the same Unix user.")
+        )
+
     # asking
 
     def states(self) -> list[State]:
@@ -152,7 +163,7 @@ class Supervisor:
         deadline = time.monotonic() + 20
         while not self.states():
             if not self._alive() or time.monotonic() > deadline:
-                raise SupervisionError(f"The supervisor does not start; see {self.log}.")
+                raise SupervisionError(_("The supervisor does not start; see {log}.").format(log=self.log))
             time.sleep(0.1)
 
     def start(self, program: Program) -> None:
@@ -173,8 +184,13 @@ class Supervisor:
         while not program.ready():
             lives = self.state(program.name).alive
             if not lives or time.monotonic() > deadline:
-                how = f"does not serve after {program.limit:.0f} s" if lives else "ended at its start"
-                raise SupervisionError(f"{program.name} {how}; its log {log} tells why{_last_words(log)}")
+                slow = _("{name} does not serve after {seconds} s; its log {log} tells why: {words}")
+                gone = _("{name} ended at its start; its log {log} tells why: {words}")
+                raise SupervisionError(
+                    (slow if lives else gone).format(
+                        name=program.name, seconds=round(program.limit), log=log, words=_last_words(log)
+                    )
+                )
             time.sleep(0.1)
         program.then()
 
@@ -280,8 +296,8 @@ def _last_words(log: Path) -> str:
     try:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
-        return "."
-    return f": {lines[-1][:300]}" if lines else "."
+        return "-"
+    return lines[-1][:300] if lines else "-"
 
 
 def accepts(port: int) -> bool:

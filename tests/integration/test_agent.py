@@ -20,6 +20,7 @@ import pytest
 from conftest import PortBlocks, make_home
 from waiting import until
 
+from portal import listeners
 from portal import settings as settings_module
 from portal.demo import processes
 from portal.demo.bare import Cluster
@@ -368,8 +369,8 @@ def test_the_plan_shows_what_the_agent_would_do_and_does_nothing(centre: Centre)
 
 def test_the_agent_listens_nowhere(centre: Centre) -> None:
     """It asks and is never asked."""
-    inodes = set(processes.sockets_of(centre.running["agent"].pid))
-    assert [one for one in processes.listeners() if one.inode in inodes] == []
+    inodes = set(listeners.sockets_of(centre.running["agent"].pid))
+    assert [one for one in listeners.listeners() if one.inode in inodes] == []
 
 
 def test_it_ends_when_told_and_its_log_is_lines_of_json(centre: Centre) -> None:

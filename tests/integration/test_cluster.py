@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from portal import listeners
 from portal.demo import processes
 from portal.demo.bare import Cluster
 from portal.settings import Offer
@@ -52,8 +53,8 @@ def await_state(cluster: Cluster, job: str, wanted: str) -> None:
 
 def test_every_listener_is_on_loopback(cluster: Cluster) -> None:
     """No process of the cluster can be reached from another machine."""
-    inodes = {inode for pid in processes.ours(cluster.home) for inode in processes.sockets_of(pid)}
-    listening = [listener for listener in processes.listeners() if listener.inode in inodes]
+    inodes = {inode for pid in processes.ours(cluster.home) for inode in listeners.sockets_of(pid)}
+    listening = [listener for listener in listeners.listeners() if listener.inode in inodes]
 
     assert {listener.port for listener in listening} >= set(cluster.layout.ports.all(nodes=6))
     assert [listener for listener in listening if not listener.loopback] == []

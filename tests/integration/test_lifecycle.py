@@ -13,6 +13,7 @@ import pytest
 from conftest import CHECKOUT, INSTALL, Stack
 from waiting import until
 
+from portal import listeners
 from portal.demo import processes, supervision
 from portal.demo.identity_provider import sample_people
 
@@ -22,10 +23,10 @@ def state(stack: Stack, name: str) -> supervision.State:
     return next(one for one in supervision.states(stack.home) if one.name == name)
 
 
-def listening(stack: Stack) -> list[processes.Listener]:
+def listening(stack: Stack) -> list[listeners.Listener]:
     """The listening sockets of all processes of a stack, sessions included."""
-    inodes = {inode for pid in processes.ours(stack.home) for inode in processes.sockets_of(pid)}
-    return [listener for listener in processes.listeners() if listener.inode in inodes]
+    inodes = {inode for pid in processes.ours(stack.home) for inode in listeners.sockets_of(pid)}
+    return [listener for listener in listeners.listeners() if listener.inode in inodes]
 
 
 def grant_account(stack: Stack) -> str:

@@ -20,7 +20,7 @@ from conftest import PortBlocks, make_home
 from small_hub import ACCOUNT, CHOICE, COMMANDS, GRANT, SmallHub, open_account
 from waiting import until
 
-from portal import reasons
+from portal import listeners, reasons
 from portal.demo import processes
 from portal.demo.bare import Cluster
 
@@ -167,7 +167,7 @@ def test_the_notebook_listens_on_loopback_only(hub: SmallHub) -> None:
     hub.wait_ready("pann")
     port = hub.kept("pann")["address"][1]
 
-    assert [one.loopback for one in processes.listeners() if one.port == port] == [True]
+    assert [one.loopback for one in listeners.listeners() if one.port == port] == [True]
 
 
 def test_stop_ends_the_job_and_the_token(hub: SmallHub) -> None:

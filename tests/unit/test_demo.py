@@ -13,8 +13,8 @@ import pytest
 from portal.demo import cluster, homes, install, processes, supervision
 from portal.demo.cluster import Layout
 from portal.demo.homes import HomeError
-from portal.demo.processes import Listener
 from portal.demo.supervision import Program, Supervisor
+from portal.listeners import Listener, decoded
 from portal.settings import Offer
 
 HOME = Path("/srv/demo")
@@ -101,7 +101,7 @@ def test_the_port_has_a_default() -> None:
 )
 def test_loopback_is_told_from_the_rest(address: str, loopback: bool) -> None:
     """Addresses as /proc/net/tcp and tcp6 write them."""
-    assert Listener(address, 80, 1).loopback is loopback
+    assert Listener("tcp", decoded(address), 80, 1).loopback is loopback
 
 
 def test_the_holder_of_a_port_is_named() -> None:

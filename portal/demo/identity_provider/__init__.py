@@ -23,6 +23,7 @@ class SamplePerson:
     name: str
     password: str
     role: str
+    role_zh: str
     groups: tuple[str, ...]
     second_factor: bool
     email: str
