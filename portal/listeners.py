@@ -146,8 +146,9 @@ def sockets_of(pid: int) -> set[int]:
 
 
 def name(pid: int) -> str:
-    """The short name of a process."""
-    return _read(pid, "comm").strip()
+    """The short name of a process; of its program, where it is Node, which names its thread instead."""
+    short = _read(pid, "comm").strip()
+    return Path(command_line(pid).split(" ")[0]).name if short == "MainThread" else short
 
 
 def command_line(pid: int) -> str:

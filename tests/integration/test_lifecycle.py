@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -75,6 +76,49 @@ def test_everything_listens_on_loopback_only(stack: Stack) -> None:
 
     assert {listener.port for listener in found} >= {stack.base + offset for offset in range(8)}
     assert [listener for listener in found if not listener.loopback] == []
+
+
+def doctor_on_listeners(stack: Stack) -> subprocess.CompletedProcess[str]:
+    """`portal doctor --listeners` for a stack."""
+    return subprocess.run(
+        [f"{stack.runtime}/bin/portal", "doctor", "--listeners"],
+        env={"PORTAL_SETTINGS": str(stack.home / "portal.toml"), "LANG": "C.UTF-8", "PATH": os.defpath},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_listener_has_a_reason(stack: Stack) -> None:
+    """Programs, Unix user, address and why: nothing listens that nobody can explain."""
+    done = doctor_on_listeners(stack)
+
+    assert done.returncode == 0, done.stdout
+    places = {line.split()[2] for line in done.stdout.splitlines()}
+    assert {listener.place for listener in listening(stack)} <= places
+    assert {f"{stack.home}/slurm/munge/munge.sock", f"{stack.home}/slurm/db-run/db.sock"} <= places
+
+
+def test_a_listener_that_nobody_knows_is_called_out(stack: Stack) -> None:
+    """A process of ours that opens a port of its own is named, with the port, and the exit status tells."""
+    code = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={processes.MARK: str(stack.home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as stranger:
+        assert stranger.stdin and stranger.stdout
+        port = stranger.stdout.readline().strip()
+        done = doctor_on_listeners(stack)
+        stranger.stdin.close()
+
+    assert done.returncode == 1
+    (called_out,) = [line for line in done.stdout.splitlines() if not line.startswith("ok")]
+    assert f"127.0.0.1:{port}" in called_out
+    assert f"({stranger.pid}, " in called_out
 
 
 def test_nothing_runs_as_root(stack: Stack) -> None:
