@@ -39,7 +39,7 @@ KIND_MARKS = {
 }
 """The meaning that a mark shows beside the word: one of those of the design tokens."""
 
-HELP = "/services/portal/help#reasons"
+HELP = "/services/portal/help/reasons"
 """Where all of them are explained: a path of the portal's host."""
 
 

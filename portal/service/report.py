@@ -15,6 +15,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from portal import notices
 from portal.service import views
 from portal.service.access import BASE, own_path
 from portal.service.desk import Desk
@@ -179,12 +180,19 @@ def _log(desk: Desk, person: str, work: views.Work | None) -> str:
 
 
 def deliver(desk: Desk, report: Report, where: str) -> None:
-    """Keep the report as a file of its own, readable by this process only, and note it in the audit."""
+    """Send the report, or keep it as a file that this process alone may read; and note it in the audit."""
+    with desk.store.write() as db:
+        known = people.person(db, report.person)
+        subject = f"{desk.settings.site.name}: report {report.number}"
+        key, reply_to = f"{REPORTED}:{report.number}", known.email if known else ""
+        if not notices.send_report(desk, db, key, subject, str(report), reply_to):
+            _keep(desk, report)
+        desk.note(db, report.person, REPORTED, report.number, where)
+
+
+def _keep(desk: Desk, report: Report) -> None:
     folder = desk.settings.home / "reports"
     folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder / f"{report.number}.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(str(report))
-    with desk.store.write() as db:
-        known = people.person(db, report.person)
-        desk.note(db, known.id if known else report.person, REPORTED, report.number, where)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
+from portal import reasons
 from portal.grants import Role
 from portal.locale import N_
 from portal.service import documents
@@ -23,12 +24,13 @@ router = APIRouter(prefix=BASE)
 HELP = {
     "start": N_("Signing in and first steps"),
     "researcher": N_("For researchers"),
+    "reasons": N_("Why a job waits"),
     "pi": N_("For principal investigators"),
     "instructor": N_("For instructors"),
     "officer": N_("For programme officers"),
     "operator": N_("For operators"),
 }
-"""Help by role, in the order of the list beside it."""
+"""Help by role, in the order of the list above it."""
 
 
 def to_welcome(request: Request) -> Response:
@@ -123,6 +125,7 @@ def _help(request: Request, person: str, words: AReader, desk: Desk, role: str) 
         here=role,
         topics=[(name, words.gettext(title)) for name, title in HELP.items()],
         text=documents.html(desk.settings.site, f"help-{role}", words.language),
+        reasons=reasons.everything(words.language) if role == "reasons" else [],
     )
 
 

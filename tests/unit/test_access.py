@@ -174,7 +174,7 @@ async def test_the_terms_lead_back_to_the_portal_only(http: httpx.AsyncClient, b
     assert (await http.post(f"{HOME}welcome", headers=NEWCOMER, data=form)).headers["location"] == HOME
 
 
-@pytest.mark.parametrize("path", ["privacy", "terms", "help", "help/pi", "help/officer"])
+@pytest.mark.parametrize("path", ["privacy", "terms", "help", "help/pi", "help/reasons"])
 async def test_notice_terms_and_help_are_open_to_all(http: httpx.AsyncClient, path: str) -> None:
     """Also before the terms are accepted, and to those who cannot sign in."""
     for headers in ({}, NEWCOMER, {"Accept-Language": "zh-HK"}):
