@@ -9,8 +9,13 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from babel.dates import format_date
+
 GPU_HOUR = 3_600_000
 """Milli-GPU-seconds in one GPU-hour."""
+
+LOCALES = {"en": "en_HK", "zh_Hant_HK": "zh_Hant_HK"}
+"""How dates are written, by language."""
 
 MINUS = "\u2212"
 """The sign of an amount below zero as people read it: as wide as a figure, and no break of a line after it."""
@@ -41,6 +46,21 @@ def money(cents: int, currency: str) -> str:
 def percent(part: int, whole: int) -> int:
     """Return `part` as whole percent of `whole`, between 0 and 100."""
     return 0 if whole <= 0 else min(100, max(0, rounded(100 * part, whole)))
+
+
+def date_words(at: int, timezone: str, language: str) -> str:
+    """The day of an instant as people read it: `21 Nov 2026`, or `2026\u5e7411\u670821\u65e5`."""
+    return str(format_date(day_of(at, timezone), "medium", locale=LOCALES.get(language, LOCALES["en"])))
+
+
+def clock(at: float, timezone: str) -> str:
+    """The time of day, of 24 hours everywhere: `14:05`."""
+    return datetime.fromtimestamp(at, ZoneInfo(timezone)).strftime("%H:%M")
+
+
+def moment(at: int, timezone: str, language: str) -> str:
+    """Day and time of an instant."""
+    return f"{date_words(at, timezone, language)} {clock(at, timezone)}"
 
 
 def day_starts(day: date, timezone: str) -> int:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date
-
 from portal.locale import translator
-from portal.units import day_of, gpu_hours
+from portal.units import date_words, gpu_hours
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -67,9 +65,8 @@ def as_at(instant: int | None, reader: Reader) -> str:
 
 
 def last_day(ends: int, reader: Reader) -> str:
-    """The last day of a window that ends at 24:00, such as 30 June 2027."""
-    locale = "zh_Hant_HK" if reader.language.startswith("zh") else "en_GB"
-    return format_date(day_of(ends - 1, reader.timezone), format="long", locale=locale)
+    """The last day of a window that ends at 24:00, such as 30 Jun 2027."""
+    return date_words(ends - 1, reader.timezone, reader.language)
 
 
 def duration(seconds: int, reader: Reader) -> str:

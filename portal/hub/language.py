@@ -10,11 +10,21 @@ from jinja2 import Environment
 from jinja2.ext import InternationalizationExtension
 
 from portal import locale, look
+from portal.locale import N_
 
 SCRIPTS = Path(__file__).parent / "static"
 """Where the build puts the browser code."""
 _language: ContextVar[str] = ContextVar("language", default=locale.ENGLISH)
 _cookies: ContextVar[dict[str, str]] = ContextVar("cookies")
+
+
+SCOPES = {
+    "read:users:name": N_("Your name as the portal knows it"),
+    "read:users:groups": N_("Your roles"),
+    "access:services": N_("Use of the portal and its dashboards in your name"),
+    "access:servers": N_("Use of your sessions in your name"),
+}
+"""What JupyterHub calls the rights that a page may ask for; it describes them in English only."""
 
 
 def current() -> str:
@@ -66,6 +76,7 @@ class PortalPages(InternationalizationExtension):
             is_chinese=lambda: current() == locale.CHINESE,
             other_language=lambda: locale.ENGLISH if current() == locale.CHINESE else locale.CHINESE,
             html_lang=locale.html_lang,
+            scope_words=lambda scope: gettext(SCOPES[scope]) if scope in SCOPES else "",
             look=_look,
             sheets=lambda: look.sheets("/hub/look/"),
             chosen_theme=lambda: look.theme(cookies()),

@@ -19,6 +19,7 @@ from portal.hub import choice, language
 from portal.hub.choice import Fault
 from portal.hub.language import gettext as _
 from portal.hub.refusal import Refusal
+from portal.hub.tokens import Closed, Tokens
 from portal.settings import Web
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -37,6 +38,9 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/spawn/([^/]+)", Spawn),
         (r"/spawn/([^/]+)/([^/]+)", Spawn),
         (r"/lang", Choices),
+        (r"/token", Tokens),
+        (r"/admin(/.*)?", Closed),
+        (r"/accept-share", Closed),
         (r"/signed-out", SignedOut),
         (r"/look/(.*)", Asset, {"path": str(look.FOLDER)}),
         (r"/scripts/(.*)", Asset, {"path": str(language.SCRIPTS)}),

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
-from babel.dates import format_date, format_time
-
 from portal import reasons
 from portal.locale import CHINESE, N_, html_lang, translator
 from portal.policy import Refusal
 from portal.settings import Settings
 from portal.sizes import Size
-from portal.units import gpu_hours, money
+from portal.units import clock, date_words, gpu_hours, moment, money
 
 STATES = {
     "draft": N_("Draft"),
@@ -36,9 +31,7 @@ class Words:
         self.language = language
         self.lang = html_lang(language)
         self.chinese = language == CHINESE
-        self._locale = "zh_Hant_HK" if self.chinese else "en_HK"
         self._settings = settings
-        self._zone = ZoneInfo(settings.site.timezone)
         translations = translator(language)
         self.gettext = translations.gettext
         self.ngettext = translations.ngettext
@@ -56,18 +49,18 @@ class Words:
         return money(cents, self._settings.site.currency)
 
     def date(self, at: int) -> str:
-        return format_date(datetime.fromtimestamp(at, self._zone), "medium", locale=self._locale)
+        return date_words(at, self._settings.site.timezone, self.language)
 
     def last_day(self, end: int) -> str:
         """The last day inside a period that ends at this instant: 24:00 of 30 June reads 30 June."""
         return self.date(end - 1)
 
     def clock(self, at: float) -> str:
-        return format_time(datetime.fromtimestamp(at, self._zone), "HH:mm", locale=self._locale)
+        return clock(at, self._settings.site.timezone)
 
     def moment(self, at: int) -> str:
         """Date and time, on the same clock of 24 hours as everywhere else."""
-        return f"{self.date(at)} {self.clock(at)}"
+        return moment(at, self._settings.site.timezone, self.language)
 
     def duration(self, seconds: int) -> str:
         """`2 h 10 min`, `45 min`, `30 s`."""

@@ -175,6 +175,49 @@ def test_chinese_has_one_form_and_english_two() -> None:
     assert shown == [["1 GPU", "2 GPUs"], ["1 個 GPU", "2 個 GPU"]]
 
 
+TEMPLATES = sorted(
+    path
+    for folder in catalogue.SOURCES
+    for path in (catalogue.CHECKOUT / folder).rglob("*")
+    if path.suffix in (".html", ".j2") and "node_modules" not in path.parts
+)
+AS_IT_IS = {"Authorization", "token", "English", "GPU", "JupyterHub", "Slurm", "Notebook"}
+"""Names that are the same in both languages."""
+SHOWN_ATTRIBUTES = re.compile(r"""\b(?:aria-label|placeholder|title|alt)=["']([^"'{]*)""")
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(catalogue.CHECKOUT)))
+def test_no_template_has_words_that_are_not_marked(path: Path) -> None:
+    """Text between tags, or in an attribute that people read, would stay English on a Chinese page."""
+    text = re.sub(r"{#.*?#}|{% block page_kind %}.*?{% endblock %}", "", path.read_text(), flags=re.S)
+    text = re.sub(r"{% trans.*?{% endtrans %}", "", text, flags=re.S)
+    text = re.sub(r"{{.*?}}|{%.*?%}|\$\{?\w+\}?", "", text, flags=re.S)
+    text = re.sub(r"<(script|style)\b.*?</\1>|<!--.*?-->|<!doctype[^>]*>", "", text, flags=re.S | re.I)
+    shown = " ".join([re.sub(r"<[^>]*>|&\w+;", " ", text), *SHOWN_ATTRIBUTES.findall(text)])
+    assert set(re.findall(r"[A-Za-z]{2,}", shown)) - AS_IT_IS == set()
+
+
+SCRIPTS = sorted(
+    [*catalogue.CHECKOUT.glob("portal/*/frontend/*.ts"), *catalogue.CHECKOUT.glob("portal/look/*.ts")]
+)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(catalogue.CHECKOUT)))
+def test_no_script_of_a_page_has_words_of_its_own(path: Path) -> None:
+    """Scripts show words that the page brought, translated, in its attributes; their errors are for developers."""
+    code = re.sub(r"//[^\n]*|/\*.*?\*/", "", path.read_text(), flags=re.S)
+    code = re.sub(r"Error\((?:[^()]|\([^()]*\))*\)|querySelector(?:All)?(?:<[^>]*>)?\([^)]*\)", "", code)
+    said = re.findall(r'"([^"\n]*)"|`([^`]*)`|\'([^\'\n]*)\'', code)
+    sentences = [
+        text
+        for one in said
+        for text in one
+        if re.search(r"[A-Za-z]{2,},? [A-Za-z]{2,}|[A-Za-z]{3,}[.!?]$", text)
+    ]
+    assert sentences == []
+    assert not re.findall(r"\b(?:alert|confirm|prompt)\(", code)
+
+
 def test_strings_inside_formatted_strings_are_found(tmp_path: Path) -> None:
     """On every version of Python that we run on; what is not a plain string cannot be translated and is not taken."""
     source = tmp_path / "page.py"

@@ -138,14 +138,14 @@ def test_a_grant_in_figures() -> None:
 
     assert "1,204.5" in words and "32.0" in words and "795.0" in words
     assert words.index("HK$954,000.00") < words.index("−HK$667,800.00") < words.index("HK$286,200.00")
-    assert "1 July 2026" in words
+    assert "1 Jul 2026" in words
     assert "30 days left" in words
 
 
 def test_a_window_ends_with_its_last_day() -> None:
     """ "Ends 30 June" is stored as 30 June 24:00, and is not shown as 1 July."""
     midnight = int(datetime(2026, 6, 30, 16, tzinfo=UTC).timestamp())
-    assert last_day(midnight, READER) == "30 June 2026"
+    assert last_day(midnight, READER) == "30 Jun 2026"
     assert last_day(midnight, Reader(language="zh_Hant_HK")) == "2026年6月30日"
 
 
