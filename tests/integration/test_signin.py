@@ -415,3 +415,48 @@ def still_signed_in(centre: Centre, page: Page) -> None:
     page.goto(f"{centre.url}/hub/home")
     assert page.url == f"{centre.url}/hub/home"
     assert "Your session" in page.inner_text("main")
+
+
+def test_a_token_for_scripts_is_shown_once_and_dies_when_revoked(centre: Centre, page: Page) -> None:
+    """It may start, stop and open the person's own sessions, and make no further tokens."""
+    sign_in(centre, page, "instructor")
+    page.goto(f"{centre.url}/hub/token")
+    page.fill("#name", "Nightly run")
+    page.click("form[action='/hub/token'] button[type=submit] >> nth=0")
+    made = page.inner_text("#made")
+    me = f"/hub/api/users/{centre.person('instructor')}"
+
+    def ask(method: str, path: str) -> int:
+        headers = {"Authorization": f"token {made}"}
+        url = f"http://127.0.0.1:{centre.base}{path}"
+        return httpx.request(method, url, headers=headers, trust_env=False).status_code
+
+    assert ask("GET", me) == 200
+    assert [ask("POST", f"{me}/tokens"), ask("GET", "/hub/api/users"), ask("DELETE", me)] == [403, 403, 403]
+    page.goto(f"{centre.url}/hub/token")
+    assert made not in page.content() and "Nightly run" in page.inner_text("main")
+    page.click("button:has-text('Revoke')")
+    assert "You have none" in page.inner_text("main")
+    assert ask("GET", me) == 403
+
+
+@pytest.mark.parametrize("who", ["pi", "operator", "officer"])
+def test_pages_of_jupyterhub_that_nobody_needs_are_closed(centre: Centre, page: Page, who: str) -> None:
+    """Its administration and its sharing, for every role; in the reader's language."""
+    sign_in(centre, page, who)
+    page.goto(f"{centre.url}/hub/lang?set=zh_Hant_HK")
+    for path in ("/hub/admin", "/hub/accept-share?code=x"):
+        answer = page.goto(f"{centre.url}{path}")
+        assert answer and answer.status == 404
+        assert page.inner_text("h1") == "沒有此頁" and page.get_attribute("html", "lang") == "zh-Hant-HK"
+
+
+def test_a_page_left_open_too_long_says_so(centre: Centre, page: Page) -> None:
+    """What JupyterHub says of its form's secret helps nobody."""
+    sign_in(centre, page, "pi")
+    page.goto(f"{centre.url}/hub/token")
+    page.fill("#name", "Late")
+    page.evaluate("document.querySelector('form[action=\"/hub/token\"] [name=_xsrf]').value = 'old'")
+    page.click("form[action='/hub/token'] button[type=submit] >> nth=0")
+    assert page.inner_text("h1") == "This page was open for too long"
+    assert "xsrf" not in page.inner_text("main").lower()
