@@ -181,7 +181,7 @@ TEMPLATES = sorted(
     for path in (catalogue.CHECKOUT / folder).rglob("*")
     if path.suffix in (".html", ".j2") and "node_modules" not in path.parts
 )
-AS_IT_IS = {"Authorization", "token", "English", "GPU", "JupyterHub", "Slurm", "Notebook"}
+AS_IT_IS = {"Authorization", "token", "EN", "English", "GPU", "JupyterHub", "Slurm", "Notebook"}
 """Names that are the same in both languages."""
 SHOWN_ATTRIBUTES = re.compile(r"""\b(?:aria-label|placeholder|title|alt)=["']([^"'{]*)""")
 
