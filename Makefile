@@ -9,7 +9,8 @@ run: ## The whole centre on this machine, until Ctrl-C (PORTAL_HOME, PORTAL_PORT
 clean: ## Remove what make run keeps
 	$(INSTALL) clean
 
-test: ## Install what the tests need, then check, unit, integration and browser tests
+test: export AISC_TEST_DB = $(or $(DB),both)
+test: ## Install what the tests need, then check, unit, integration and browser tests (DB=postgresql: all on PostgreSQL)
 	$(INSTALL) test
 
 unit: ## The quick tests: no services, seconds

@@ -65,11 +65,11 @@ def migrate() -> None:
     from portal.store import StoreError, connect, writer
     from portal.store import migrate as bring
 
-    engine = connect(_settings().database_url)
     try:
+        engine = connect(_settings().database_url)
         with writer(engine):
             bring(engine)
-    except StoreError as error:
+    except (StoreError, SettingsError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
 

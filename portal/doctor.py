@@ -20,7 +20,7 @@ from portal import settings as settings_module
 from portal.listeners import Known
 from portal.settings import Settings, SettingsError
 from portal.slurm.commands import Slurm, SlurmError
-from portal.store import StoreError, connect, describe
+from portal.store import StoreError, describe
 from portal.terminal import N_
 from portal.terminal import gettext as _
 
@@ -120,16 +120,12 @@ class Unwell(Exception):
 async def _look(part: str, look: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(part, True, await look())
-    except (Unwell, StoreError, SlurmError, OSError) as error:
+    except (Unwell, StoreError, SettingsError, SlurmError, OSError) as error:
         return Finding(part, False, str(error))
 
 
 async def _database(settings: Settings) -> str:
-    engine = connect(settings.database_url)
-    try:
-        return await asyncio.to_thread(describe, engine)
-    finally:
-        engine.dispose()
+    return await asyncio.to_thread(describe, settings.database_url, settings.hub_database_url)
 
 
 async def _answers(url: str, host: str = "") -> str:

@@ -11,13 +11,16 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from portal.sizes import Partition, Size, billing
 
 ENV_PREFIX = "PORTAL_"
+HIDDEN = "hidden"
+"""Type of a fault whose message must not show the value."""
 
 
 class SettingsError(Exception):
@@ -77,8 +80,51 @@ class Web(Section):
         return f"{urlsplit(self.url).scheme}://{self.service_host(service)}"
 
 
+DATABASE_FORM = "postgresql+psycopg://user@host/database"
+NOTICED = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""What makes a client notice within a minute that the server's machine is gone; seconds, the last in ms."""
+NOTICED_BY_SERVER = "-ctcp_keepalives_idle=30 -ctcp_keepalives_interval=10 -ctcp_keepalives_count=3"
+"""The same the other way round, so that a writer's lock dies with the writer's machine."""
+
+
 class Database(Section):
-    url: str = Field("", description="SQLAlchemy address of the portal's database; empty: SQLite in `home`.")
+    url: str = Field(
+        "",
+        description=f"Database of portal and hub, such as {DATABASE_FORM}, without its password (that is the secret"
+        " database.pgpass); empty: SQLite files in `home`.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _postgresql_without_password(cls, value: str) -> str:
+        """No message shows the value: it may hold a password."""
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.password is not None or {"password", "sslpassword"} & set(dict(parse_qsl(parts.query))):
+            raise PydanticCustomError(
+                HIDDEN, "no password here: keep it in the secret database.pgpass (docs/database.md)"
+            )
+        if parts.scheme not in ("postgresql", "postgresql+psycopg") or not parts.path.strip("/"):
+            raise PydanticCustomError(
+                HIDDEN, f"write {DATABASE_FORM}, or leave it empty for SQLite files in `home`"
+            )
+        return value
+
+    def address(self, schema: str, passfile: Path) -> str:
+        """The address for one of its users: with the schema that is the user's, and where libpq finds the password."""
+        parts = urlsplit(self.url)
+        given = dict(parse_qsl(parts.query))
+        options = f"{given.pop('options', '')} -csearch_path={schema} {NOTICED_BY_SERVER}".strip()
+        usual = {**NOTICED, "application_name": f"aisc-{schema}", "passfile": str(passfile)}
+        query = urlencode({**usual, **given, "options": options}, quote_via=quote)
+        return urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, ""))
 
 
 class Slurm(Section):
@@ -265,7 +311,25 @@ class Settings(Section):
 
     @property
     def database_url(self) -> str:
-        return self.database.url or f"sqlite:///{self.home.absolute() / 'portal.db'}"
+        """SQLAlchemy address of the portal's tables; no secret is in it.
+
+        Raises:
+            SettingsError: others can read the password of the database.
+        """
+        return self._database("portal")
+
+    @property
+    def hub_database_url(self) -> str:
+        """The same for the tables of JupyterHub: another file, or another schema of the same database."""
+        return self._database("hub")
+
+    def _database(self, user: Literal["portal", "hub"]) -> str:
+        if not self.database.url:
+            return f"sqlite:///{self.home.absolute() / f'{user}.db'}"
+        passfile = self.secrets.absolute() / "database.pgpass"
+        if passfile.exists() and passfile.stat().st_mode & 0o077:
+            raise SettingsError(f"secret database.pgpass: readable by others: chmod 600 {passfile}")
+        return self.database.address(user, passfile)
 
     @property
     def portal_url(self) -> str:
@@ -324,6 +388,8 @@ def _plain(error: ValidationError, path: Path | None) -> str:
     where = f" in {path}" if path else ""
     if first["type"] == "extra_forbidden":
         return f"{key}{where}: unknown setting; allowed here: {', '.join(_siblings(first['loc']))}"
+    if first["type"] == HIDDEN:
+        return f"{key}{where}: {first['msg']}"
     return f"{key} = {first['input']!r}{where}: {first['msg'].removeprefix('Value error, ')}"
 
 

@@ -24,13 +24,16 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from sqlalchemy import Engine, create_engine, text
 
 from portal import settings as settings_module
-from portal.demo import isolation, processes
+from portal.demo import isolation, postgresql, processes
 from portal.demo.bare import Cluster
+from portal.demo.cluster import current_user
 from portal.demo.identity_provider import sample_people
 from portal.demo.processes import taken
-from portal.settings import Settings
+from portal.settings import Database, Settings
+from portal.store import connect, migrate
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 INSTALL = ("/usr/bin/python3", "-B", "-m", "portal.demo.install")
@@ -53,6 +56,19 @@ CHROMIUM_FLAGS = (
     "--host-resolver-rules=MAP aisc.test 127.0.0.1, MAP *.aisc.test 127.0.0.1",
 )
 """`aisc.test` stands for a production domain, where all our hosts are one site."""
+
+DATABASES = {
+    "": ("sqlite",),
+    "sqlite": ("sqlite",),
+    "postgresql": ("postgresql",),
+    "both": ("sqlite", "postgresql"),
+}
+"""By AISC_TEST_DB: the databases that tests of the store run on. `make test` says both, `make test DB=...` the one."""
+CHOSEN = os.environ.get("AISC_TEST_DB", "")
+if CHOSEN not in DATABASES:
+    raise pytest.UsageError(
+        f"AISC_TEST_DB (DB of make test) is {CHOSEN!r}; it can be sqlite, postgresql or both"
+    )
 
 homes = pytest.StashKey[list[Path]]()
 before = pytest.StashKey[dict[Path, int]]()
@@ -140,11 +156,126 @@ def cluster(ports: PortBlocks, runtime: Path, pytestconfig: pytest.Config) -> It
         shutil.rmtree(home)
 
 
+class Databases:
+    """A private PostgreSQL of this test process. `new` copies a database that has its tables already."""
+
+    def __init__(self, home: Path) -> None:
+        self.server = postgresql.Server(home, _daemons_user(home), durable=False)
+        self._count = 0
+        log = home / "server.log"
+        with log.open("w") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "portal.demo.postgresql", str(home)],
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=isolation.die_with_parent,
+            )
+        self._await_server(log)
+        self._admin = connect(self.server.url("postgres", role=self.server.user))
+        engine = connect(Settings(home=home, database=Database(url=self.server.url())).database_url)
+        migrate(engine)
+        engine.dispose()
+
+    def _await_server(self, log: Path) -> None:
+        deadline = time.monotonic() + 60
+        while not (self.server.data.exists() and self.server.answers()):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL does not start: {log.read_text()[-2000:]}", pytrace=False)
+            time.sleep(0.05)
+
+    @contextmanager
+    def new(self, empty: bool = False) -> Iterator[Database]:
+        """A database for one user alone, as settings name it."""
+        self._count += 1
+        name = f"test{self._count}"
+        template = "template0" if empty else postgresql.NAME
+        self.run(f"create database {name} owner {postgresql.NAME} template {template}")
+        try:
+            yield Database(url=self.server.url(name))
+        finally:
+            self.run(f"drop database {name} with (force)")
+
+    def run(self, statement: str) -> list[Any]:
+        """What a statement of the server's superuser answers."""
+        with self._admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            answer = connection.execute(text(statement))
+            return list(answer) if answer.returns_rows else []
+
+    def close(self) -> None:
+        self._admin.dispose()
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+
+
+def _daemons_user(home: Path) -> str:
+    return isolation.system_user(home).pw_name if os.getuid() == 0 else current_user()
+
+
+@pytest.fixture(scope="session")
+def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
+    """A private PostgreSQL server. Who asks for it needs it: without the Debian package the test fails."""
+    home = make_home(pytestconfig)
+    servers = Databases(home)
+    try:
+        yield servers
+    finally:
+        servers.close()
+        shutil.rmtree(home)
+
+
+@pytest.fixture(params=DATABASES[CHOSEN])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The setting `database` of a new database, once for each kind chosen. Call `migrate` on it."""
+    with new_database(request, request.param) as setting:
+        yield setting
+
+
+@pytest.fixture(scope="module", params=DATABASES[CHOSEN])
+def module_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The same, shared by the tests of a module."""
+    with new_database(request, request.param) as setting:
+        yield setting
+
+
+@pytest.fixture(scope="module")
+def one_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The same, of one kind alone."""
+    with new_database(request) as setting:
+        yield setting
+
+
+@contextmanager
+def new_database(request: pytest.FixtureRequest, kind: str = DATABASES[CHOSEN][0]) -> Iterator[Database]:
+    """For fixtures that need one. kind: PostgreSQL where that alone was chosen, else SQLite."""
+    if kind == "sqlite":
+        yield Database()
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    with databases.new() as setting:
+        yield setting
+
+
+def rows(url: str, query: str, **values: object) -> list[Any]:
+    """Read a database of portal or hub beside its owner; in SQLite without making a file."""
+    engine = connect(url) if not url.startswith("sqlite:") else _read_only(url)
+    try:
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query), values)]
+    finally:
+        engine.dispose()
+
+
+def _read_only(url: str) -> Engine:
+    return create_engine(f"sqlite:///file:{url.removeprefix('sqlite:///')}?mode=ro&uri=true")
+
+
 class Stack:
     """Everything that `make run` runs, in a home of its own. output: what it printed so far."""
 
-    def __init__(self, home: Path, base: int, runtime: Path) -> None:
-        self.home, self.base, self.runtime = home, base, runtime
+    def __init__(self, home: Path, base: int, runtime: Path, database: str = DATABASES[CHOSEN][0]) -> None:
+        self.home, self.base, self.runtime, self.database = home, base, runtime, database
         self.url = f"http://localhost:{base}"
         self.output: list[str] = []
         self._process: subprocess.Popen[str] | None = None
@@ -167,6 +298,7 @@ class Stack:
     def start(self, limit: float = 180) -> None:
         """Return when all is up."""
         environ = {"PORTAL_HOME": str(self.home), "PORTAL_PORT": str(self.base), "PORTAL_LEASHED": "1"}
+        environ["PORTAL_DATABASE"] = self.database
         self._process = subprocess.Popen(
             self.command,
             cwd=CHECKOUT,

@@ -19,6 +19,7 @@ from portal.demo.homes import HomeError
 from portal.demo.install import BEGAN
 from portal.demo.isolation import IsolationError
 from portal.demo.lifecycle import LifecycleError
+from portal.demo.postgresql import PostgresError
 from portal.demo.supervision import SupervisionError
 from portal.settings import SettingsError
 from portal.terminal import gettext as _
@@ -42,7 +43,8 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except (
-        *(ClusterError, HomeError, IsolationError, LifecycleError, SupervisionError, SettingsError),
+        *(ClusterError, HomeError, IsolationError, LifecycleError, PostgresError, SupervisionError),
+        SettingsError,
     ) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
@@ -64,7 +66,8 @@ def up(
         os.umask(0o077)  # databases, logs and people's files: for us alone
         if leashed:
             isolation.die_with_parent()
-        site = stack.Site(home, homes.port(dict(os.environ)))
+        environ = dict(os.environ)
+        site = stack.Site(home, homes.port(environ), homes.database(home, environ))
         raise typer.Exit(lifecycle.up(stack.plan(site), lifecycle.Progress(_began())))
 
 

@@ -53,6 +53,30 @@ def port(environ: dict[str, str]) -> int:
     return int(written)
 
 
+def database(home: Path, environ: dict[str, str]) -> str:
+    """PORTAL_DATABASE, or what the home folder has already: `sqlite` or `postgresql`.
+
+    Raises:
+        HomeError: neither of the two, or the home folder has the other one.
+    """
+    there = (
+        "postgresql" if (home / "postgresql").exists() else "sqlite" if (home / "portal.db").exists() else ""
+    )
+    asked = environ.get("PORTAL_DATABASE") or there or "sqlite"
+    if asked not in ("sqlite", "postgresql"):
+        raise HomeError(
+            _("PORTAL_DATABASE={value} is not known: choose sqlite or postgresql.").format(value=asked)
+        )
+    if asked != (there or asked):
+        raise HomeError(
+            _(
+                "The folder {folder} keeps its state in {database}: remove it with make clean, or set PORTAL_HOME to"
+                " another folder."
+            ).format(folder=home, database=there)
+        )
+    return asked
+
+
 def make(home: Path) -> None:
     """Make a home folder, or accept one that is ours.
 

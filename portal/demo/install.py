@@ -34,7 +34,8 @@ DEBIAN = (
     *("slurm-wlm", "slurmdbd", "slurm-wlm-mysql-plugin", "munge", "mariadb-server", "python3-venv"),
     *("ca-certificates", "passwd"),
 )
-DEBIAN_FOR_TESTS = ("chromium", "fonts-noto-cjk", "libatomic1")
+DEBIAN_FOR_DATABASE = {"sqlite": (), "postgresql": ("postgresql",)}
+DEBIAN_FOR_TESTS = ("chromium", "fonts-noto-cjk", "libatomic1", "postgresql")
 POLICY = Path("/usr/sbin/policy-rc.d")
 """Debian asks this program whether a service may be started."""
 SERVICES_STAY_OFF = Path(__file__).with_name("policy-rc.d")
@@ -363,7 +364,8 @@ def run() -> None:
         with homes.locked(home):
             pass  # raises, and names the process
     say = _Progress()
-    ensure_debian(DEBIAN, say)
+    database = homes.database(home, dict(os.environ))
+    ensure_debian((*DEBIAN, *DEBIAN_FOR_DATABASE[database]), say)
     fresh = not home.exists()
     homes.make(home)
     try:
@@ -398,7 +400,7 @@ def hand_over(home: Path, command: Sequence[str], more: dict[str, str]) -> None:
         isolation.become(user)
     else:
         isolation.call_ourselves_localhost()
-    kept = ("TERM", "PORTAL_PORT", *terminal.VARIABLES)
+    kept = ("TERM", "PORTAL_PORT", "PORTAL_DATABASE", *terminal.VARIABLES)
     environ = {"LANG": "C.UTF-8"} | {name: os.environ[name] for name in kept if name in os.environ}
     environ |= more | {"PATH": os.defpath, "HOME": str(home), "PORTAL_HOME": str(home), "PYTHONUTF8": "1"}
     os.chdir(home)

@@ -21,6 +21,7 @@ from portal import settings as settings_module
 from portal.demo import cluster, identity_provider
 from portal.demo.cluster import Layout
 from portal.demo.lifecycle import LifecycleError, Plan
+from portal.demo.postgresql import Server
 from portal.demo.supervision import Program, Supervisor, accepts
 from portal.listeners import Known
 from portal.settings import Settings
@@ -38,14 +39,22 @@ TOKENS = (
 
 @dataclass(frozen=True)
 class Site:
-    """One demonstration: its folder and its first port."""
+    """One demonstration: its folder, its first port, and its database: `sqlite` or `postgresql`."""
 
     home: Path
     base: int
+    database: str = "sqlite"
 
     @property
     def layout(self) -> Layout:
         return Layout(self.home, self.base, settings_module.Offer().partitions, user=cluster.current_user())
+
+    @property
+    def postgresql(self) -> Server | None:
+        """The server of its own that it keeps, if any."""
+        if self.database != "postgresql":
+            return None
+        return Server(self.home / "postgresql", cluster.current_user())
 
     @property
     def settings_file(self) -> Path:
@@ -74,7 +83,7 @@ def plan(site: Site) -> Plan:
     return Plan(
         site.layout,
         lambda: prepare(site),
-        [*cluster.waves(site.layout), *_waves(site)],
+        [*cluster.waves(site.layout), *_database(site), *_waves(site)],
         site.environment,
         unbooked=lambda: unbooked(site),
         welcome=lambda: welcome(site),
@@ -100,7 +109,16 @@ def prepare(site: Site) -> None:
         )
     )
     (site.home / "identity-provider").mkdir(exist_ok=True, mode=0o700)
-    _fill_database(settings)
+    if site.postgresql:
+        site.postgresql.prepare()  # filled once it runs
+    else:
+        _fill_database(settings)
+
+
+def _database(site: Site) -> list[list[Program]]:
+    if not site.postgresql:
+        return []
+    return [[replace(site.postgresql.program, then=lambda: _fill_database(site.settings()))]]
 
 
 def _fill_database(settings: Settings) -> None:
@@ -137,6 +155,9 @@ proxy_api_port = {base + 1}
 hub_port = {base + 2}
 portal_port = {base + 3}
 dashboards_port = {base + 4}
+
+[database]
+url = "{site.postgresql.url() if site.postgresql else ""}"
 
 [slurm]
 cluster = "{layout.name}"

@@ -54,8 +54,8 @@ class Program:
     """A process to keep running.
 
     ready: whether it serves; asked again and again for `limit` seconds. then: done once, when it first serves.
-    grace: seconds between SIGTERM and SIGKILL at the stop. own_log: it writes logs/<name>.log itself, with times; what
-    it prints besides is kept apart, and short. port: the loopback port it needs; listens: all it listens on, and why.
+    grace: seconds between the stop signal and SIGKILL. own_log: it writes logs/<name>.log itself, with times; what it
+    prints besides is kept apart, and short. port: the loopback port it needs; listens: all it listens on, and why.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Program:
     limit: float = 30
     then: Callable[[], None] = _nothing
     grace: int = 10
+    stop_signal: str = "TERM"
     port: int | None = None
     own_log: bool = False
     listens: tuple[Known, ...] = ()
@@ -266,7 +267,7 @@ autostart=false
 autorestart=true
 startsecs={QUICK_DEATH}
 startretries={RETRIES}
-stopsignal=TERM
+stopsignal={program.stop_signal}
 stopwaitsecs={program.grace}
 stopasgroup=false
 killasgroup=false

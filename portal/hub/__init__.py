@@ -29,7 +29,7 @@ def configure(c: Any, settings: Settings) -> None:
     """Fill JupyterHub's configuration from our settings.
 
     Raises:
-        SettingsError: a secret is missing.
+        SettingsError: a secret is missing, or others can read the password of the database.
     """
     _addresses(c, settings)
     _secrets(c, settings)
@@ -57,7 +57,9 @@ def _addresses(c: Any, settings: Settings) -> None:
 
 def _secrets(c: Any, settings: Settings) -> None:
     hub = c.JupyterHub
-    hub.db_url = f"sqlite:///{settings.home.absolute() / 'hub.db'}"
+    hub.db_url = settings.hub_database_url
+    hub.db_kwargs = {"pool_pre_ping": True, "hide_parameters": True}  # parameters name people
+    hub.upgrade_db = True
     hub.cookie_secret_file = str((settings.secrets / "cookie_secret").absolute())
     hub.cookie_max_age_days = WORKDAY_SECONDS / 86400
     hub.oauth_token_expires_in = WORKDAY_SECONDS

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -25,7 +27,7 @@ from portal.service.admission import RefusedStart, SlurmUnknown
 from portal.service.desk import Desk
 from portal.service.words import Words
 from portal.settings import Settings
-from portal.store import Store, connect, writer
+from portal.store import Store, Writer, connect, writer
 
 log = logging.getLogger("portal.service")
 
@@ -33,6 +35,8 @@ BUILT = Path(__file__).parent / "static"
 """Where the build puts the browser code; a checkout that nobody built has none, and its pages work without."""
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
+PATIENCE = 30
+"""Seconds that a start waits for a database which does not answer yet."""
 
 
 class Kept(StaticFiles):
@@ -170,11 +174,17 @@ def _answers(app: FastAPI) -> None:
 
 
 def run(settings: Settings) -> None:
-    """Serve until told to stop. Raises StoreError if another process writes the database, or nobody migrated it."""
+    """Serve until told to stop.
+
+    Raises:
+        StoreError: another process writes the database, nobody migrated it, it cannot be reached, or it went away and
+            the writer's lock with it: whoever supervises this process starts it again, which waits for the database.
+    """
     engine = connect(settings.database_url)
     with ExitStack() as held:
-        held.enter_context(writer(engine))
-        app = create(settings, Store(engine))
+        held.callback(engine.dispose)
+        lock = held.enter_context(writer(engine, PATIENCE))
+        app = create(settings, Store(engine, lock))
         config = uvicorn.Config(
             app,
             host="127.0.0.1",
@@ -184,5 +194,15 @@ def run(settings: Settings) -> None:
             server_header=False,
             timeout_graceful_shutdown=3,
         )
-        uvicorn.Server(config).run()
-    engine.dispose()
+        server = uvicorn.Server(config)
+        threading.Thread(target=_end_without, args=(lock, server), daemon=True).start()
+        server.run()
+        lock.check()
+
+
+def _end_without(lock: Writer, server: uvicorn.Server) -> None:
+    """End the service soon after it lost the writer's lock."""
+    while not server.should_exit:
+        time.sleep(1)
+        if not lock.held():
+            server.should_exit = True

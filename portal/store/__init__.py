@@ -7,7 +7,7 @@ read stays true until it has written.
 
 from sqlalchemy import Connection as Db
 
-from portal.store.engine import StoreError, connect, describe, migrate, writer
+from portal.store.engine import StoreError, Writer, connect, describe, migrate, writer
 from portal.store.store import Store
 
-__all__ = ["Db", "Store", "StoreError", "connect", "describe", "migrate", "writer"]
+__all__ = ["Db", "Store", "StoreError", "Writer", "connect", "describe", "migrate", "writer"]

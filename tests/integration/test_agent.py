@@ -28,7 +28,7 @@ from portal.demo.cluster import ClusterError
 from portal.grants import Category, Grant, Membership, Organisation, Role
 from portal.ledger import Entry, Kind, charge_key, faults
 from portal.pricing import price
-from portal.settings import Settings
+from portal.settings import Database, Settings
 from portal.store import Store, books, connect, migrate, people, programme, register
 from portal.store.register import Session
 from portal.units import GPU_HOUR
@@ -150,10 +150,12 @@ def command_name(pid: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def centre(cluster: Cluster, ports: PortBlocks, pytestconfig: pytest.Config) -> Iterator[Centre]:
+def centre(
+    cluster: Cluster, ports: PortBlocks, one_database: Database, pytestconfig: pytest.Config
+) -> Iterator[Centre]:
     """Portal service and agent, running, with grants of 100 GPU-hours, of one, and of nothing more."""
     home = make_home(pytestconfig)
-    settings = write_home(home, cluster, ports.reserve())
+    settings = write_home(home, cluster, ports.reserve(), one_database)
     engine = connect(settings.database_url)
     migrate(engine)
     centre = Centre(cluster, settings, Store(engine))
@@ -173,7 +175,7 @@ def centre(cluster: Cluster, ports: PortBlocks, pytestconfig: pytest.Config) -> 
         shutil.rmtree(home)
 
 
-def write_home(home: Path, cluster: Cluster, base: int) -> Settings:
+def write_home(home: Path, cluster: Cluster, base: int, database: Database) -> Settings:
     """Settings, secrets, and commands that write down their name before they are the real ones."""
     for folder in ("logs", "secrets", "bin"):
         (home / folder).mkdir(mode=0o755 if folder == "bin" else 0o700)
@@ -187,7 +189,7 @@ def write_home(home: Path, cluster: Cluster, base: int) -> Settings:
         f'home = "{home}"\n'
         f'[web]\nurl = "http://localhost:{base}"\nportal_port = {base + 3}\nhub_port = {base + 2}\n'
         f'[slurm]\nconf = "{cluster.conf}"\nbin = "{home}/bin"\nlook_seconds = 1\naccounts = "shared"\n'
-        f'shared_user = "{cluster.layout.user}"\n'
+        f'shared_user = "{cluster.layout.user}"\n[database]\nurl = "{database.url}"\n'
     )
     return settings_module.load(home / "portal.toml", {})
 

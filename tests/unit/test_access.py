@@ -16,7 +16,7 @@ from portal import settings as settings_module
 from portal.service import access, documents
 from portal.service.desk import Desk
 from portal.service.main import create
-from portal.settings import Settings
+from portal.settings import Database, Settings
 from portal.store import Store, connect, migrate
 
 HOME = "/services/portal/"
@@ -64,12 +64,12 @@ async def hub() -> AsyncIterator[int]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, hub: int) -> Settings:
+def settings(tmp_path: Path, hub: int, database: Database) -> Settings:
     (tmp_path / "secrets").mkdir()
     for name in ("hub.token", "agent.token", "dashboards.token", "portal-hub.token", "portal.key"):
         (tmp_path / "secrets" / name).write_text(secrets.token_hex(16))
     environ = {"PORTAL_WEB__HUB_PORT": str(hub), "PORTAL_SLURM__SHARED_USER": "shared"}
-    return settings_module.load(environ=environ).model_copy(update={"home": tmp_path})
+    return settings_module.load(environ=environ).model_copy(update={"home": tmp_path, "database": database})
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from portal.service.desk import Desk
 from portal.service.views import gpus_of
 from portal.service.wishes import wish
 from portal.service.words import Words
-from portal.settings import Site
+from portal.settings import Database, Site
 from portal.store import Store, books, connect, migrate, people, programme, register
 from portal.units import GPU_HOUR
 
@@ -39,10 +39,10 @@ class At(Desk):
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[At]:
+def desk(tmp_path: Path, database: Database) -> Iterator[At]:
     settings = settings_module.load(
         environ={"PORTAL_SLURM__ACCOUNTS": "shared", "PORTAL_SLURM__SHARED_USER": UNIX}
-    ).model_copy(update={"home": tmp_path})
+    ).model_copy(update={"home": tmp_path, "database": database})
     engine = connect(settings.database_url)
     migrate(engine)
     desk = At(settings, Store(engine))

@@ -12,7 +12,7 @@ from portal.locale import CHINESE, ENGLISH
 from portal.service import documents
 from portal.service.desk import Desk
 from portal.service.welcome import HELP
-from portal.settings import Settings, Site
+from portal.settings import Database, Settings, Site
 from portal.store import Store, audit, connect, migrate
 
 NAMES = ["privacy", "terms", *(f"help-{role}" for role in HELP)]
@@ -41,9 +41,9 @@ def test_a_site_puts_its_own_text_in_place_of_ours(tmp_path: Path) -> None:
     assert documents.html(site, "privacy", CHINESE) == documents.html(Site(), "privacy", CHINESE)
 
 
-def test_acceptance_is_recorded_once_for_each_version(tmp_path: Path) -> None:
+def test_acceptance_is_recorded_once_for_each_version(tmp_path: Path, database: Database) -> None:
     """Twice is once; a new version asks again; the audit tells each."""
-    engine = connect(f"sqlite:///{tmp_path / 'portal.db'}")
+    engine = connect(Settings(home=tmp_path, database=database).database_url)
     migrate(engine)
     first = Desk(Settings(), Store(engine))
     with pytest.raises(documents.NotAccepted):

@@ -13,20 +13,22 @@ from portal.identity import person_id
 from portal.service import documents
 from portal.service.desk import Desk
 from portal.service.main import create
-from portal.settings import Settings
+from portal.settings import Database, Settings
 from portal.store import Store, connect, migrate
 
 SECRETS = ("hub.token", "agent.token", "dashboards.token", "portal-hub.token", "portal.key")
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory, module_database: Database) -> Settings:
     home = tmp_path_factory.mktemp("portal")
     (home / "secrets").mkdir()
     for name in SECRETS:
         (home / "secrets" / name).write_text(secrets.token_hex(16))
     environ = {"PORTAL_SLURM__ACCOUNTS": "shared", "PORTAL_SLURM__SHARED_USER": "shared"}
-    return settings_module.load(environ=environ).model_copy(update={"home": Path(home)})
+    return settings_module.load(environ=environ).model_copy(
+        update={"home": Path(home), "database": module_database}
+    )
 
 
 @pytest.fixture(scope="module")

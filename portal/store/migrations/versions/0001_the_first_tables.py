@@ -199,10 +199,16 @@ APPEND_ONLY = {
     "sqlite": [
         f"CREATE TRIGGER entry_no_{verb} BEFORE {verb} ON entry BEGIN SELECT RAISE(ABORT, '{REFUSED}'); END"
         for verb in ("update", "delete")
+    ]
+    + [
+        # INSERT OR REPLACE removes a line without a DELETE
+        f"CREATE TRIGGER entry_no_replace BEFORE INSERT ON entry "
+        f"WHEN EXISTS (SELECT 1 FROM entry WHERE number = NEW.number or key = NEW.key) "
+        f"BEGIN SELECT RAISE(ABORT, '{REFUSED}'); END"
     ],
     "postgresql": [
         "CREATE FUNCTION entry_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{REFUSED}'; END $$",
+        f"$$ BEGIN RAISE EXCEPTION '{REFUSED}' USING ERRCODE = 'integrity_constraint_violation'; END $$",
         "CREATE TRIGGER entry_append_only BEFORE UPDATE OR DELETE ON entry "
         "FOR EACH ROW EXECUTE FUNCTION entry_append_only()",
         "CREATE TRIGGER entry_no_truncate BEFORE TRUNCATE ON entry EXECUTE FUNCTION entry_append_only()",
