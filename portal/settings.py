@@ -172,7 +172,15 @@ class Identity(Section):
         return getattr(self, f"{name}_url") or self.issuer.rstrip("/") + usual[name]
 
 
-GPU_NODE = Partition(name="gpu", gpus=8, shards=32, cores=128, memory_mb=2_048_000, accelerator="h800")
+GPU_NODE = Partition(
+    name="gpu",
+    gpus=8,
+    shards=32,
+    cores=128,
+    memory_mb=2_048_000,
+    accelerator="h800",
+    accelerator_label="H800",
+)
 CPU_NODE = Partition(
     name="cpu", gpus=0, shards=0, cores=64, memory_mb=256_000, core_rate=10, memory_gb_rate=2
 )

@@ -17,6 +17,7 @@ class Partition(BaseModel):
     """A kind of node, as one partition of the cluster.
 
     gpus, shards, cores: per node. memory_mb: per node, in MiB as Slurm counts.
+    accelerator: the type of its GPUs in Slurm (`gres/gpu:h800`). accelerator_label: what people read instead.
     core_rate, memory_gb_rate: milli-GPUs per core and per GiB, only where the nodes have no GPU.
     """
 
@@ -28,6 +29,7 @@ class Partition(BaseModel):
     cores: int = Field(gt=0)
     memory_mb: int = Field(gt=0)
     accelerator: str = ""
+    accelerator_label: str = ""
     core_rate: int = Field(0, ge=0)
     memory_gb_rate: int = Field(0, ge=0)
 
@@ -36,6 +38,11 @@ class Partition(BaseModel):
         if not self.gpus and not (self.core_rate and self.memory_gb_rate):
             raise ValueError(f"partition {self.name} has no GPU: it needs core_rate and memory_gb_rate")
         return self
+
+    @property
+    def accelerator_name(self) -> str:
+        """What people call the accelerator; its name in Slurm where nobody set another."""
+        return self.accelerator_label or self.accelerator
 
     @property
     def per_core(self) -> Fraction:

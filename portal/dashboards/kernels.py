@@ -17,6 +17,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado import web
 
+from portal import reasons
 from portal.client import Client, Refused, Unreachable
 from portal.dashboards.owners import Owned, Owners, viewer
 from portal.settings import Dashboards, Settings
@@ -58,6 +59,7 @@ def environment(settings: Settings, language: str, token: str, folder: Path) -> 
         "PORTAL_DASH_TOKEN": token,
         "PORTAL_DASH_CURRENCY": settings.site.currency,
         "PORTAL_DASH_CONTACT": settings.site.contact,
+        "PORTAL_DASH_HELP": settings.web.service_origin("portal") + reasons.HELP,
         "PORTAL_LANG": language,
     }
 

@@ -63,6 +63,7 @@ def reader_of(environ: Mapping[str, str]) -> Reader:
         timezone=environ.get("TZ", "UTC"),
         currency=environ.get("PORTAL_DASH_CURRENCY", ""),
         contact=environ.get("PORTAL_DASH_CONTACT", ""),
+        help=environ.get("PORTAL_DASH_HELP", ""),
     )
 
 

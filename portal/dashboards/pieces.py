@@ -18,12 +18,13 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads: language, time zone, the sign written before money, and whom they may ask."""
+    """Who reads: language, time zone, the sign written before money, whom they may ask, and where reasons are explained."""
 
     language: str = "en"
     timezone: str = "Asia/Hong_Kong"
     currency: str = "HK$"
     contact: str = ""
+    help: str = ""
 
     def say(self, sentence: str) -> str:
         """The sentence in the reader's language. Callers name it `_`, so that it is found for translation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal import reasons
 from portal.client import Client, LiveNode, Queue, QueueJob
 from portal.dashboards import live
 from portal.dashboards.pieces import Reader, as_at, duration, figure, gpus, status, text
@@ -135,13 +136,26 @@ def _waiting(jobs: list[QueueJob], now: int, reader: Reader) -> str:
                 _size(job, reader),
                 text(job.partition),
                 text(duration(now - job.submit, reader)),
-                f'<span class="why">{text(job.reason_text or job.reason)}</span>',
+                _why(job, reader),
             ],
         )
         for job in listed
     ]
     columns = [_("Job"), _("GPUs"), _("Partition"), _("Waiting for"), _("Why")]
     return _table(_("Waiting"), columns, rows, more, _("No job is waiting."))
+
+
+def _why(job: QueueJob, reader: Reader) -> str:
+    """Who has to act, and why it waits; a reason that nobody explains yet as Slurm wrote it, with a link to help."""
+    _ = reader.say
+    if not job.reason:
+        return ""
+    words = reasons.told(job.reason, reader.language)
+    if not words.known:
+        more = f' <a href="{text(reader.help)}">{text(_("What does this mean?"))}</a>' if reader.help else ""
+        return f'<span class="why">{text(job.reason)}{more}</span>'
+    said = reasons.joined([words.what, words.step], reader.language)
+    return f'<span class="why">{status(words.mark, words.word)} {text(said)}</span>'
 
 
 def _running(jobs: list[QueueJob], now: int, reader: Reader) -> str:

@@ -94,7 +94,9 @@ class Words:
     def size_detail(self, size: Size) -> str:
         """What else comes with a size."""
         accelerator = (
-            self._settings.offer.partition(size.partition).accelerator if size.gpus or size.shards else ""
+            self._settings.offer.partition(size.partition).accelerator_name
+            if size.gpus or size.shards
+            else ""
         )
         room = self.gettext("{cores} cores, {memory} GB memory").format(
             cores=size.cores, memory=size.memory_mb // 1000

@@ -453,7 +453,7 @@ def running(home: Path) -> Iterator[World]:
     portal.jobs = [
         job(101, label="alice-train"),
         job(102, gpus=4.0, nodes="gpu02"),
-        job(103, state="PENDING", reason="Resources", reason_text="<b>waits</b>", start=None, nodes=""),
+        job(103, state="PENDING", reason="<b>waits</b>", start=None, nodes=""),
     ]
     with served(portal), contextlib.ExitStack() as stack:
         hub = start_hub(home, ports[1])
@@ -545,7 +545,13 @@ def test_a_kernel_holds_no_secret(world: World, alice: Person) -> None:
     environ = dict(pair.split("=", 1) for pair in pairs)
 
     allowed = {"PATH", "LANG", "TZ", "HOME", "IPYTHONDIR", "PORTAL_LANG", "JPY_PARENT_PID"}
-    dash = {"PORTAL_DASH_URL", "PORTAL_DASH_TOKEN", "PORTAL_DASH_CURRENCY", "PORTAL_DASH_CONTACT"}
+    dash = {
+        "PORTAL_DASH_URL",
+        "PORTAL_DASH_TOKEN",
+        "PORTAL_DASH_CURRENCY",
+        "PORTAL_DASH_CONTACT",
+        "PORTAL_DASH_HELP",
+    }
     assert set(environ) <= allowed | dash
     for name in ("dash-hub.token", "dashboards.token"):
         assert (world.home / "secrets" / name).read_text() not in environ.values()

@@ -183,7 +183,7 @@ def test_the_queue_in_figures() -> None:
     jobs = [
         job(),
         job(id=8, mine=True, label="fold-2"),
-        job(id=9, state="PENDING", start=None, reason_text="Too early."),
+        job(id=9, state="PENDING", start=None, reason="BeginTime"),
     ]
     words = Markup(drawn_queue(jobs, nodes)).words
 
@@ -192,8 +192,15 @@ def test_the_queue_in_figures() -> None:
     assert "2jobsrunning" in words and "1jobswaiting" in words
     assert "Yours: 1 running, 0 waiting." in words
     assert "3.25 of 8 GPUs" in words and "64 of 64 cores" in words
-    assert "Too early." in words and "fold-2" in words
+    assert "Starts by itself It was asked to start later" in words and "fold-2" in words
     assert "2 h 0 min" in words
+
+
+def test_a_reason_that_nobody_explains_leads_to_help() -> None:
+    """Slurm's own word, and where to look it up; never an empty cell."""
+    reader = Reader(language="zh_Hant_HK", help="https://portal.example/help#reasons")
+    page = drawn_queue([job(state="PENDING", start=None, reason="Newly<invented>")], [], reader=reader)
+    assert 'Newly&lt;invented&gt; <a href="https://portal.example/help#reasons">' in page
 
 
 def test_before_the_first_look_there_are_no_figures() -> None:
