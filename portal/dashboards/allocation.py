@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portal.client import Allocation, Client, GrantView
 from portal.dashboards import live
-from portal.dashboards.pieces import DAY, Reader, as_at, hours_figure, last_day, status, text
+from portal.dashboards.pieces import DAY, Reader, as_at, bar, hours_figure, last_day, status, text
 from portal.units import gpu_hours, money
 
 REGIONS = ("title", "age", "notice", "grants")
@@ -41,10 +41,10 @@ def _empty(reader: Reader) -> str:
 
 def _grant(grant: GrantView, now: int, reader: Reader) -> str:
     return (
-        '<section class="region grant">'
-        f'<div class="grant-head"><h2>{text(grant.title)}</h2><span class="quiet">{text(grant.code)} · '
+        '<section class="region">'
+        f'<div class="region-head"><h2>{text(grant.title)}</h2><span class="quiet">{text(grant.code)} · '
         f"{text(grant.organisation)}</span>{_state(grant, reader)}</div>"
-        f'<div class="grant-body"><div class="grant-evidence">{_figures(grant, reader)}{_bar(grant, reader)}'
+        f'<div class="grant-body"><div class="grant-evidence">{_figures(grant, reader)}'
         f"{_sparkline(grant, reader)}</div>{_terms(grant, now, reader)}</div></section>"
     )
 
@@ -72,33 +72,18 @@ def _figures(grant: GrantView, reader: Reader) -> str:
     else:
         kind = "figure-large" + (" figure-attention" if grant.available <= 0 else "")
         left = hours_figure(grant.balance, reader, _("left"), kind)
-    small = (
-        (grant.committed, _("of it committed")),
-        (grant.available, _("free to start with")),
-        (grant.spent, _("spent")),
-    )
-    others = "".join(hours_figure(amount, reader, label, "figure-small") for amount, label in small)
-    return f'{left}<div class="figure-row">{others}</div>'
-
-
-def _bar(grant: GrantView, reader: Reader) -> str:
-    """Spent, committed and free, as shares of the grant; the figures beside it say the same in words."""
-    _ = reader.say
     committed = min(max(0, grant.committed), max(0, grant.balance))
-    parts = {
-        "spent": max(0, grant.spent),
-        "committed": committed,
-        "left": max(0, grant.balance - committed),
-    }
-    whole = sum(parts.values())
-    if not whole:
-        return ""
-    bars = "".join(
-        f'<i class="part-{name}" style="width:{100 * part / whole:.2f}%"></i>' for name, part in parts.items()
+    free = max(0, grant.balance - committed)
+    small = (
+        ("spent", grant.spent, _("spent")),
+        ("committed", grant.committed, _("of it committed")),
+        ("left", grant.available, _("free to start with")),
     )
-    words = {"spent": _("spent"), "committed": _("committed"), "left": _("free")}
-    keys = " ".join(f'<span><i class="key part-{name}"></i>{text(words[name])}</span>' for name in parts)
-    return f'<div><div class="bar" aria-hidden="true">{bars}</div><p class="small quiet row">{keys}</p></div>'
+    others = "".join(
+        hours_figure(amount, reader, label, "figure-small", part) for part, amount, label in small
+    )
+    drawn = bar({"spent": max(0, grant.spent), "committed": committed, "left": free})
+    return f'{left}{drawn}<div class="figure-row">{others}</div>'
 
 
 def _sparkline(grant: GrantView, reader: Reader) -> str:

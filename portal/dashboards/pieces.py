@@ -6,6 +6,7 @@ Pure. Names, titles and reasons are hostile until escaped; numbers are formatted
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -36,12 +37,33 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def figure(value: str, unit: str, label: str, kind: str = "") -> str:
-    """One figure with its unit and what it is. kind: further classes of our own."""
+def figure(value: str, unit: str, label: str, kind: str = "", part: str = "") -> str:
+    """One figure with its unit and what it is. kind: further classes of our own; part: of the bar that it is the key to."""
+    mark = f'<svg class="key-mark" viewBox="0 0 10 10" aria-hidden="true">{_rect(part, 0, 10)}</svg>'
     return (
         f'<div class="figure {kind}"><span class="figure-value">{text(value)}'
-        f'<span class="figure-unit">{text(unit)}</span></span><span class="figure-label">{text(label)}</span></div>'
+        f'<span class="figure-unit">{text(unit)}</span></span>'
+        f'<span class="figure-label{" key" if part else ""}">{mark if part else ""}{text(label)}</span></div>'
     )
+
+
+def bar(parts: Mapping[str, int]) -> str:
+    """Shares of a whole, drawn; empty where there is nothing to share. The figures beside it say the same in words."""
+    whole = sum(parts.values())
+    if not whole:
+        return ""
+    drawn, start = "", 0.0
+    for part, amount in parts.items():
+        width = 1000 * amount / whole
+        drawn += _rect(part, start, width) if amount else ""
+        start += width
+    return (
+        f'<svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true">{drawn}</svg>'
+    )
+
+
+def _rect(part: str, x: float, width: float) -> str:
+    return f'<rect class="part-{part}" x="{x:.1f}" width="{width:.1f}" height="10"/>'
 
 
 def status(meaning: str, word: str) -> str:
@@ -49,10 +71,10 @@ def status(meaning: str, word: str) -> str:
     return f'<span class="status status-{meaning}">{text(word)}</span>'
 
 
-def hours_figure(amount: int, reader: Reader, label: str, kind: str = "") -> str:
+def hours_figure(amount: int, reader: Reader, label: str, kind: str = "", part: str = "") -> str:
     """Milli-GPU-seconds as a figure in GPU-hours."""
     _ = reader.say
-    return figure(gpu_hours(amount), _("GPU-hours"), label, kind)
+    return figure(gpu_hours(amount), _("GPU-hours"), label, kind, part)
 
 
 def as_at(instant: int | None, reader: Reader) -> str:

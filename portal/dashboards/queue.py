@@ -90,14 +90,18 @@ def _table(title: str, columns: list[str], rows: list[tuple[bool, list[str]]], m
     )
     lines = "".join(
         f'<tr class="{"mine" if mine else ""}">'
-        + "".join(f"<td{_number(index)}>{cell}</td>" for index, cell in enumerate(cells))
+        + "".join(
+            f'<td{_number(index)} data-label="{text(columns[index])}">{cell}</td>'
+            for index, cell in enumerate(cells)
+        )
         + "</tr>"
         for mine, cells in rows
     )
     tail = f'<p class="small quiet">{text(more)}</p>' if more else ""
     return (
-        f'<section class="region"><h2>{text(title)}</h2><div class="table-scroll"><table class="table">'
-        f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>{tail}</section>"
+        f'<section class="region"><h2>{text(title)}</h2>'
+        f'<div class="table-scroll table-stack" tabindex="0" role="region" aria-label="{text(title)}">'
+        f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>{tail}</section>'
     )
 
 
@@ -207,16 +211,23 @@ def _node(node: LiveNode, reader: Reader) -> str:
         state = status(*(("running", _("At work")) if used else ("stopped", _("Free"))))
     amount = text(word % {"used": gpus(used), "total": gpus(total)})
     return (
-        f'<li class="node{" node-off" if off else ""}"><span class="node-name"><strong>{text(node.name)}</strong>'
-        f'<span class="quiet small">{amount}</span></span>'
-        f'<span class="node-cells" aria-hidden="true">{_cells(used, total, node.gpus)}</span>{state}</li>'
+        f'<li class="node"><span class="node-name"><strong>{text(node.name)}</strong>'
+        f'<span class="quiet small">{amount}</span></span>{_cells(used, total, node.gpus, off)}{state}</li>'
     )
 
 
-def _cells(used: float, total: int, pieces: int) -> str:
+def _cells(used: float, total: int, pieces: int, off: bool) -> str:
     """One mark for each GPU, filled as far as it is used; one for all cores where there is no GPU."""
     if not pieces or pieces > 16:
-        share = 100 * used / total if total else 0
-        return f'<i class="node-bar" style="--used:{share:.0f}%"></i>'
-    shares = (min(1.0, max(0.0, used - index)) for index in range(pieces))
-    return "".join(f'<i style="--used:{100 * share:.0f}%"></i>' for share in shares)
+        shares = [used / total if total else 0]
+    else:
+        shares = [min(1.0, max(0.0, used - index)) for index in range(pieces)]
+    pitch = 400 / len(shares)
+    width = pitch - 4
+    drawn = "".join(
+        f'<rect class="cell" x="{pitch * index:.1f}" width="{width:.1f}" height="20"/>'
+        f'<rect class="cell-{"off" if off else "used"}" x="{pitch * index:.1f}" '
+        f'width="{width * (1 if off else share):.1f}" height="20"/>'
+        for index, share in enumerate(shares)
+    )
+    return f'<svg class="node-cells" viewBox="0 0 396 20" preserveAspectRatio="none" aria-hidden="true">{drawn}</svg>'

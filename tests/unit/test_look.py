@@ -80,3 +80,52 @@ def test_every_colour_comes_from_a_token() -> None:
     """No component names a colour of its own."""
     rules = re.sub(r"/\*.*?\*/", "", COMPONENTS + DASHBOARDS.read_text(), flags=re.DOTALL)
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b|\brgba?\(|\bhsl\(", rules) == []
+
+
+def without_comments(sheet: str) -> str:
+    return re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL)
+
+
+def classes(text: str) -> set[str]:
+    return set(re.findall(r"\.([a-z][a-z0-9-]*)", re.sub(r"[\w/]+\.(?:html|svg)", "", text)))
+
+
+def test_the_head_comment_names_every_class_and_no_other() -> None:
+    """Who draws a page finds each component there, and none that is gone."""
+    head = COMPONENTS[: COMPONENTS.index("*/")]
+    named, there = classes(head), classes(without_comments(COMPONENTS))
+    assert there - named == set(), "not in the head comment"
+    assert named - there == set(), "gone"
+
+
+def templates() -> list[Path]:
+    """Every file that holds markup of ours, Python that writes some among them."""
+    folders = [CHECKOUT / "portal", CHECKOUT / "spawners"]
+    found = [path for folder in folders for kind in ("*.html", "*.j2") for path in folder.rglob(kind)]
+    return [*found, *(CHECKOUT / "portal" / "dashboards").glob("*.py")]
+
+
+def test_no_page_brings_a_style_of_its_own() -> None:
+    """No style attribute, no style element: the policy of our pages forbids both."""
+    styled = [
+        str(path.relative_to(CHECKOUT))
+        for path in templates()
+        if re.search(r"<style|\sstyle=", path.read_text())
+    ]
+    assert styled == []
+
+
+def test_every_class_of_a_page_is_a_component() -> None:
+    """A class in a template that no style sheet knows is a mistake of spelling."""
+    sheets = classes(without_comments(COMPONENTS + DASHBOARDS.read_text()))
+    for path in templates():
+        used = re.findall(r'class="([^"{}]*)"', path.read_text())
+        unknown = {name for value in used for name in value.split()} - sheets - OTHERS
+        assert unknown == set(), path
+
+
+OTHERS = {
+    *("jp-Notebook", "navbar-brand", "btn", "btn-sm", "btn-outline-contrast"),
+    *("grant", "card", "choice", "primary", "price"),
+}
+"""Classes of JupyterLab's and JupyterHub's own style sheets, and names by which scripts and tests find a part."""
