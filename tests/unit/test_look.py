@@ -87,7 +87,7 @@ def without_comments(sheet: str) -> str:
 
 
 def classes(text: str) -> set[str]:
-    return set(re.findall(r"\.([a-z][a-z0-9-]*)", re.sub(r"[\w/]+\.(?:html|svg)", "", text)))
+    return set(re.findall(r"\.([a-z][a-z0-9-]*)", re.sub(r"[\w/]+\.(?:html|svg|py)", "", text)))
 
 
 def test_the_head_comment_names_every_class_and_no_other() -> None:

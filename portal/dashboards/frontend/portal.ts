@@ -1,6 +1,8 @@
 // Keeps an open dashboard honest: shows how old its figures are, says when the connection is lost, and loads the page
 // again once its kernel is gone (Voila itself would show the last figures for ever).
 
+import "../../look/printed";
+
 declare global {
   interface Window {
     /** Voila calls these two when it has put the page together. */
@@ -130,4 +132,3 @@ setInterval(markAges, 1000);
 setInterval(ask, ASK_EVERY_MS);
 addEventListener("pageshow", (event) => event.persisted && ask());
 
-export {};
