@@ -28,10 +28,12 @@ from portal.client import (
     Client,
     Counters,
     FinishedJob,
+    LiveJob,
     Refused,
     Unbooked,
     Unreachable,
     View,
+    Wish,
     WishedGrant,
 )
 from portal.settings import Settings, SettingsError
@@ -54,6 +56,8 @@ FIRST_SWEEP_SECONDS = 30 * 86_400
 SLICE_SECONDS = 6 * 3600
 """Longest stretch of time asked of sacct at once."""
 PUSH_AT_ONCE = 500
+CANCEL_AT_ONCE = 200
+"""Most jobs cancelled for their owners in one round: scancel sends slurmctld one message for each."""
 LONGEST_PATIENCE_SECONDS = 300
 
 log = structlog.get_logger("portal.agent")
@@ -162,6 +166,7 @@ class Agent:
         wished = await self._portal.wish()
         if wished.cluster != self._cluster:
             raise Refused(f"the portal wishes for cluster {wished.cluster!r}, this is {self._cluster!r}")
+        await self._cancel(wished)  # first: it needs no slurmdbd
         if wished.grants != self._enforced or time.monotonic() >= self._check_at:
             self._enforced = None
             have = await wish.read(self._slurm, self._cluster)
@@ -173,15 +178,25 @@ class Agent:
                 have = await wish.read(self._slurm, self._cluster)
             await self._portal.push_counters(Counters(cluster=self._cluster, ids=wish.counters(have, wished)))
             self._enforced, self._check_at = wished.grants, time.monotonic() + CHECK_SECONDS
-        await self._cancel(wished.cancel)
 
-    async def _cancel(self, ids: list[int]) -> None:
-        """Cancel jobs of ours, and only of ours: the last view shows a session's name for them."""
+    async def _cancel(self, wished: Wish) -> None:
+        """Cancel jobs of ours, and only of ours, as the last view shows them: by the name that only a session has, or
+        by id, submit time and the account of a grant together."""
         seen = self._view.jobs if self._view else []
-        ours = [job.id for job in seen if job.id in set(ids) and job.name.startswith(SESSION_NAME)]
-        if ours:
-            await self._slurm.scancel(ours)
-            log.info("lapsed sessions cancelled", jobs=ours)
+        lapsed = [
+            job.id for job in seen if job.id in set(wished.cancel) and job.name.startswith(SESSION_NAME)
+        ]
+        if lapsed:
+            await self._slurm.scancel(lapsed)
+            log.info("lapsed sessions cancelled", jobs=lapsed)
+        unwanted = cancellable(wished, seen)[:CANCEL_AT_ONCE]
+        # the number of a waiting array stands for its running tasks as well
+        rests = [job.id for job in unwanted if "[" in job.array]
+        jobs = [job.array or job.id for job in unwanted if "[" not in job.array]
+        await self._slurm.scancel(rests, "--state=PENDING")
+        await self._slurm.scancel(jobs)
+        if unwanted:
+            log.info("jobs cancelled for their owners", jobs=[*rests, *jobs])
 
     async def _dbd_knows_all(self) -> bool:
         """Whether slurmctld has handed everything to slurmdbd; no, while slurmctld does not say."""
@@ -267,6 +282,15 @@ async def repeat(name: str, every: float, act: Callable[[], Awaitable[None]]) ->
             failures, trouble = 0, ""
         pause = every if not failures else max(every, min(every * 2**failures, SLOWEST_SECONDS))
         await asyncio.sleep(max(0.0, begun + pause - time.monotonic()))
+
+
+def cancellable(wished: Wish, seen: Iterable[LiveJob]) -> list[LiveJob]:
+    """The jobs of a look that their owners do not want. A number used anew, or an account that is no grant's: not."""
+    accounts = {grant.account for grant in wished.grants if wish.is_of_a_grant(grant.account)}
+    unwanted = {(job.id, job.submit, job.account) for job in wished.unwanted if job.account in accounts}
+    return [
+        job for job in seen if (job.id, job.submit, job.account) in unwanted and job.state != "COMPLETING"
+    ]
 
 
 def slices(begin: int, end: int) -> Iterator[tuple[int, int]]:

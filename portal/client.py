@@ -12,6 +12,8 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from portal.forecast import Forecast, Outlook
+
 SESSION_NAME = "aisc-"
 """A job of ours is named `aisc-<session id>`."""
 
@@ -126,7 +128,8 @@ class LiveJob(Wire):
     """A job as one look at the queue shows it.
 
     id: JobIDRaw. state: Slurm's word, such as PENDING. reason: Slurm's, while pending. limit_seconds: None if unlimited.
-    start: None while pending. billing: milli-GPUs; 0 while pending on versions that do not say.
+    start: None while pending. expected: when Slurm thinks that it starts, while pending. billing: milli-GPUs; 0 while
+    pending on versions that do not say. array: `7_3` for a task, `7_[4-9%2]` for those that wait; else empty.
     """
 
     id: int
@@ -143,6 +146,8 @@ class LiveJob(Wire):
     billing: int = 0
     limit_seconds: int | None = None
     start: int | None = None
+    expected: int | None = None
+    array: str = ""
 
 
 class LiveNode(Wire):
@@ -158,7 +163,7 @@ class LiveNode(Wire):
 
 
 class View(Wire):
-    """One look at the whole cluster: what everybody is shown until the next."""
+    """One look at the whole cluster: what everybody is shown until the next. jobs: the highest priority first."""
 
     cluster: str
     at: float
@@ -222,12 +227,21 @@ class WishedGrant(Wire):
     max_wall: int | None = None
 
 
+class Unwanted(Wire):
+    """A job that its owner cancels. It is cancelled only where id, submit time and account are all as seen."""
+
+    id: int
+    submit: int
+    account: str
+
+
 class Wish(Wire):
     """What Slurm should enforce now. counters: QOS ids that the booked charges were counted under, per QOS."""
 
     cluster: str
     grants: list[WishedGrant]
     cancel: list[int] = Field([], description="Jobs of ours to cancel: their registration has lapsed.")
+    unwanted: list[Unwanted] = Field([], description="Jobs of our grants whose owners cancelled them here.")
 
 
 class Counters(Wire):
@@ -240,8 +254,26 @@ class Counters(Wire):
 # What a person is shown: portal > dashboards.
 
 
+class RunOut(Wire):
+    """When a grant runs out, as `portal.forecast.Forecast` has it; paces in milli-GPU-seconds a day."""
+
+    outlook: Outlook
+    recent: int = 0
+    longer: int = 0
+    day: int | None = None
+    earliest: int | None = None
+    latest: int | None = None
+
+    @property
+    def forecast(self) -> Forecast:
+        return Forecast(self.outlook, self.recent, self.longer, self.day, self.earliest, self.latest)
+
+
 class GrantView(Wire):
-    """A grant in figures. amounts in milli-GPU-seconds; state: active, exhausted, not-started, expired, suspended, ..."""
+    """A grant in figures. amounts in milli-GPU-seconds; state: active, exhausted, not-started, expired, suspended, ...
+
+    remedy: why nothing can be started on it, with the next step; empty while it can be used.
+    """
 
     code: str
     title: str
@@ -259,8 +291,10 @@ class GrantView(Wire):
     subsidy_cents: int
     own_cents: int
     history: list[tuple[int, int]] = Field(
-        [], description="Day (its first second), spent that day; oldest first."
+        [], description="Day (its first second), spent that day; oldest first, the last one is today."
     )
+    remedy: str = ""
+    run_out: RunOut | None = None
 
 
 class Allocation(Wire):

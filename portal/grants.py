@@ -82,6 +82,10 @@ class Grant:
     def account(self) -> str:
         return account_name(self.code)
 
+    def titled(self, chinese: bool) -> str:
+        """The title for a reader of that language; the other one where there is but one."""
+        return (self.title_zh or self.title) if chinese else (self.title or self.title_zh)
+
 
 @dataclass(frozen=True)
 class Membership:

@@ -465,6 +465,11 @@ POLICY: dict[str, Row] = {
         Kind.YOURS,
     ),
     "grant-closed": Row(N_("The grant {grant} is closed."), N_("Choose another grant."), Kind.YOURS),
+    "all-committed": Row(
+        N_("All that is left of the grant {grant} is committed to sessions and jobs."),
+        N_("It becomes free as they end: stop one, or wait."),
+        Kind.YOURS,
+    ),
     "past-the-end": Row(
         N_("This would run past the end of the grant {grant} on {ends}."),
         N_("Choose a shorter time, or ask for an extension."),

@@ -45,6 +45,7 @@ class Sample:
 
     code: str
     title: str
+    title_zh: str
     organisation: str
     field: str
     purpose: str
@@ -60,6 +61,7 @@ SAMPLES = (
     Sample(
         "AISS-2026-0001",
         "Protein language models",
+        "蛋白質語言模型",
         "harbour-university",
         "life-and-health",
         "research",
@@ -73,6 +75,7 @@ SAMPLES = (
     Sample(
         "AISS-2026-0002",
         "Catalysts found by simulation",
+        "以模擬尋找催化劑",
         "materials-institute",
         "manufacturing-and-energy",
         "research",
@@ -86,6 +89,7 @@ SAMPLES = (
     Sample(
         "AISS-2026-0003",
         "Speech recognition in Cantonese",
+        "粵語語音識別",
         "delta-industries",
         "ai-and-data",
         "proof-of-concept",
@@ -99,6 +103,7 @@ SAMPLES = (
     Sample(
         "AISS-2026-0004",
         "Workshops on small language models",
+        "小型語言模型工作坊",
         "lantern-ai",
         "ai-and-data",
         "training",
@@ -112,6 +117,7 @@ SAMPLES = (
     Sample(
         "AISS-2026-0005",
         "Flood forecasts street by street",
+        "逐街水浸預報",
         "city-department",
         "ai-and-data",
         "research",
@@ -181,6 +187,7 @@ def _plant_grant(desk: Desk, sample: Sample, now: int) -> None:
     grant = Grant(
         code=sample.code,
         title=sample.title,
+        title_zh=sample.title_zh,
         organisation=sample.organisation,
         field=sample.field,
         purpose=sample.purpose,

@@ -82,8 +82,12 @@ def _services(c: Any, settings: Settings) -> None:
         {"name": "user", "scopes": ["self", portal, dashboards]},
         # the two stock scopes, and the portal: it finds the session by the token it is shown
         {"name": "server", "scopes": ["users:activity!user", "access:servers!server", portal]},
-        # it stops sessions; whoever signs in to it brings a token of their own
-        {"name": "portal-service", "scopes": ["delete:servers"], "services": ["portal"]},
+        # it starts and stops sessions for whoever presses the button; who signs in brings a token of their own
+        {
+            "name": "portal-service",
+            "scopes": ["start:servers", "delete:servers"],
+            "services": ["portal"],
+        },
         {"name": "proxy-check", "scopes": ["proxy"], "services": ["proxy-check"]},
     ]
 

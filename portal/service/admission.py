@@ -188,7 +188,7 @@ def offering(desk: Desk, person: str, words: Words) -> Offering:
         grants.append(
             OfferedGrant(
                 code=grant.code,
-                title=grant.title,
+                title=grant.titled(words.chinese),
                 available=standing.available,
                 ends=grant.ends,
                 share=grant.share,

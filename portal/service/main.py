@@ -21,7 +21,7 @@ from starlette.types import Scope
 from portal import look
 from portal.locale import COOKIE, negotiate
 from portal.notices.post import Post
-from portal.service import documents, frame, internal, pages, report, welcome
+from portal.service import documents, frame, home, internal, jobs, pages, report, welcome
 from portal.service.access import BASE, Denied, Door, HubAway, SignedOut, Staff
 from portal.service.admission import RefusedStart, SlurmUnknown
 from portal.service.desk import Desk
@@ -57,7 +57,10 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.state.door = Door(settings)
     app.state.staff = Staff(settings)
     app.include_router(internal.router)
+    app.include_router(home.router)
     app.include_router(pages.router)
+    app.include_router(jobs.router)
+    app.include_router(jobs.waiting)
     app.include_router(welcome.router)
     app.include_router(report.router)
     app.mount(f"{BASE}/static/look", Kept(directory=look.FOLDER))

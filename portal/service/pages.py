@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import httpx
@@ -11,7 +12,6 @@ from starlette.responses import RedirectResponse, Response
 
 from portal import look
 from portal.locale import COOKIE_DAYS, cookie_domain
-from portal.policy import Refusal
 from portal.reasons import explain
 from portal.service import admission, views
 from portal.service.access import BASE, Denied, Door, bearer
@@ -22,40 +22,9 @@ from portal.service.words import Words
 from portal.store import people, register
 
 router = APIRouter(prefix=BASE)
-LOOK_STALE = 60
 
 
-@router.get("/")
-def home(request: Request, person: AViewer, words: AReader, desk: ADesk) -> Response:
-    return page(request, words, "home.html", person, **_home(desk, person, words))
-
-
-@router.get("/live")
-def live(request: Request, person: AViewer, words: AReader, desk: ADesk) -> Response:
-    """The part of home that changes by itself."""
-    return page(request, words, "live.html", person, **_home(desk, person, words))
-
-
-def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
-    grants = views.allocation(desk, person, words)
-    with desk.store.read() as db:
-        going, over = views.work(desk, db, person), views.recent(desk, db, person)
-    server = next((work for work in going if work.session and work.state != "ending"), None)
-    return {
-        "grants": grants.grants,
-        "as_at": grants.as_at,
-        "stale": grants.as_at is None or grants.at - grants.as_at > LOOK_STALE,
-        "going": going,
-        "over": over,
-        "server": server,
-        "sizes": {size.id: words.size(size) for size in desk.settings.offer.sizes},
-        "explain": lambda reason: explain(reason, words.language),
-        "notebook": _notebook_url(desk, person),
-        "no_grant": words.refusal(Refusal("no-grant", "grant")) if not grants.grants else "",
-    }
-
-
-def _notebook_url(desk: Desk, person: str) -> str:
+def notebook_url(desk: Desk, person: str) -> str:
     scheme, _, place = desk.settings.web.url.partition("://")
     return f"{scheme}://{person}.{place}/user/{person}/lab"
 
@@ -95,22 +64,44 @@ def receipt(request: Request, id: str, person: AViewer, words: AReader, desk: AD
 
 @router.get("/sessions/{id}/live")
 def receipt_live(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
-    return page(request, words, "receipt.html", person, **_receipt(desk, person, id, words))
+    values = _receipt(desk, person, id, words)
+    over = values["work"].state in views.OVER
+    return lasting(request, page(request, words, "receipt.html", person, **values), over)
 
 
 def _receipt(desk: Desk, person: str, id: str, words: Words) -> dict[str, Any]:
-    work = _own_session(desk, person, id)
+    return receipt_values(desk, person, _own_session(desk, person, id), words)
+
+
+def receipt_values(desk: Desk, person: str, work: views.Work, words: Words) -> dict[str, Any]:
+    """What the template of the receipt needs."""
     with desk.store.read() as db:
         standing = next(
             (one for one in admission.standings(db, person, desk.now()) if one.grant.code == work.grant), None
         )
+        busy = bool(register.alive(db, person))
     size = desk.settings.offer.size(work.session.size) if work.session else None
     return {
         "work": work,
         "standing": standing,
         "size": words.size(size) if size else "",
-        "notebook": _notebook_url(desk, person),
+        "again": size is not None and standing is not None and not busy,
+        "notebook": notebook_url(desk, person),
+        "explain": lambda reason: explain(reason, words.language),
     }
+
+
+def lasting(request: Request, response: Response, over: bool) -> Response:
+    """A part of a page that is asked for again and again: nothing where nothing changed (by ETag), and the word to
+    stop asking (286, as htmx has it) once it is over."""
+    if over:
+        response.status_code = 286
+        return response
+    mark = f'"{hashlib.sha256(response.body).hexdigest()[:24]}"'
+    if request.headers.get("if-none-match") == mark:
+        return Response(status_code=204, headers={"ETag": mark, "Cache-Control": "no-store"})
+    response.headers["ETag"] = mark
+    return response
 
 
 @router.post("/sessions/{id}/stop")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.client import SESSION_NAME, Wish, WishedGrant
+from portal.client import SESSION_NAME, Unwanted, Wish, WishedGrant
 from portal.grants import Grant, State, state
 from portal.service.desk import Desk
 from portal.store import books, people, programme, register
@@ -25,6 +25,7 @@ def wish(desk: Desk) -> Wish:
                 )
                 members.setdefault(membership.grant, set()).update({user} - {""})
         dead = {session.job_name for session in register.lapsed(db)}
+        unwanted = books.unwanted(db, slurm.cluster)
     return Wish(
         cluster=slurm.cluster,
         grants=[
@@ -43,6 +44,7 @@ def wish(desk: Desk) -> Wish:
             for job in (desk.view.jobs if desk.view else [])
             if job.name.startswith(SESSION_NAME) and job.name in dead
         ],
+        unwanted=[Unwanted(id=id, submit=submit, account=account) for id, submit, account, _at in unwanted],
     )
 
 

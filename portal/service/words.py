@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import unicodedata
 from portal import reasons
+from portal.forecast import Forecast, told
 from portal.locale import CHINESE, N_, html_lang, translator
 from portal.policy import Refusal
 from portal.settings import Settings
 from portal.sizes import Size
-from portal.units import clock, date_words, gpu_hours, moment, money
+from portal.units import clock, date_words, day_of, gpu_hours, moment, money
 
 STATES = {
     "draft": N_("Draft"),
     "not-started": N_("Not started yet"),
     "active": N_("Active"),
     "exhausted": N_("Used up"),
+    "closing": N_("Ended, last jobs being booked"),
     "suspended": N_("Suspended"),
     "expired": N_("Ended"),
     "closed": N_("Closed"),
 }
 ROLES = {"pi": N_("Principal investigator"), "manager": N_("Manager"), "member": N_("Member")}
+LONGEST_NAME = 60
 AMOUNTS = {"cost", "available", "cap", "used"}
 SUMS = {"own"}
 INSTANTS = {"starts", "ends"}
@@ -90,6 +94,38 @@ class Words:
         if not size.gpus:
             return self.gettext("CPU only")
         return self.ngettext("{gpus} GPU", "{gpus} GPUs", size.gpus).format(gpus=size.gpus)
+
+    def within(self, size: Size) -> str:
+        """What a size is called inside a sentence."""
+        if size.gpus:
+            return self.size(size)
+        if not size.shards:
+            return self.gettext("a session without a GPU")
+        share = self._settings.offer.partition(size.partition).shards_per_gpu // size.shards
+        if share == 4:
+            return self.gettext("a quarter of a GPU")
+        return self.gettext("1/{share} of a GPU").format(share=share)
+
+    def until(self, at: int, now: int) -> str:
+        """An instant near now: the clock today, with the day on another one."""
+        zone = self._settings.site.timezone
+        days = (day_of(at, zone) - day_of(now, zone)).days
+        if days == 1:
+            return self.gettext("{time} tomorrow").format(time=self.clock(at))
+        return self.clock(at) if days == 0 else self.moment(at)
+
+    def joined(self, *sentences: str) -> str:
+        """Sentences one after the other, as the language sets them; empty ones are left out."""
+        return reasons.joined([one for one in sentences if one], self.language)
+
+    def plain(self, name: str) -> str:
+        """A name that anybody may have chosen, as one short line: no control or formatting characters."""
+        line = " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in name[:400]).split())
+        return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+
+    def forecast(self, found: Forecast) -> tuple[str, str]:
+        """When a grant runs out, as one sentence; and how that was worked out."""
+        return told(found, self.gettext, self.hours, self.date)
 
     def size_detail(self, size: Size) -> str:
         """What else comes with a size."""

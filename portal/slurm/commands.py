@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ SHORT_SECONDS = 20.0
 """Time limit of a command that reads slurmctld."""
 LONG_SECONDS = 120.0
 """Time limit of a command that reads or changes slurmdbd, which may scan weeks of jobs."""
+_JOB = re.compile(r"[0-9]+(_[0-9]+)?")
 MESSAGE_LENGTH = 300
 MAX_ARGUMENT_BYTES = 100_000
 """Longest argument we hand over; the kernel refuses one of 128 KiB."""
@@ -82,9 +84,14 @@ class Slurm:
         """Run `sacctmgr -i add|modify ...`: at once, without a question."""
         return await self.run("sacctmgr", "-i", *arguments, seconds=LONG_SECONDS)
 
-    async def scancel(self, ids: Iterable[int], *arguments: str) -> None:
-        """Cancel these jobs. One that has ended already is no error."""
-        named = [str(int(id)) for id in ids]
+    async def scancel(self, ids: Iterable[int | str], *arguments: str) -> None:
+        """Cancel these jobs, or tasks of arrays named `7_3`. One that has ended already is no error.
+
+        The number of an array stands for all its tasks, those that run too.
+        """
+        named = [str(id) for id in ids]
+        if wrong := [name for name in named if not _JOB.fullmatch(name)]:
+            raise ValueError(f"{wrong[0][:40]!r} does not name a job")
         if named:
             await self.run("scancel", "--quiet", *arguments, *named)
 

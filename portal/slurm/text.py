@@ -23,6 +23,7 @@ WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 
 _SQUEUE_FIELDS = (
     "JobID",
+    "JobArrayID",
     "SubmitTime",
     "StartTime",
     "State",
@@ -54,6 +55,7 @@ _SACCT_FIELDS = (
     "JobName",
 )
 
+_LIST = re.compile(r".*\[([^\]%]*).*")
 _IN_BRACKETS = re.compile(r"\([^()]*\)")
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 _DBD_QUEUE = re.compile(r"^\s*DBD Agent queue size:\s*(\d+)\s*$", re.MULTILINE)
@@ -66,9 +68,16 @@ class TextError(Exception):
 def squeue_arguments(mark: str) -> list[str]:
     """One row for each job, for each started task of an array, and for what is left of a waiting array.
 
-    A waiting array has the id of its array and its last task keeps it, so the id of a row is always JobIDRaw.
+    A waiting array has the id of its array and its last task keeps it, so the id of a row is always JobIDRaw. The
+    highest priority comes first, so the order is the queue's.
     """
-    return ["--noheader", "--all", "--noconvert", f"--Format={_long_format(_SQUEUE_FIELDS, mark)}"]
+    return [
+        "--noheader",
+        "--all",
+        "--noconvert",
+        "--sort=-p,i",
+        f"--Format={_long_format(_SQUEUE_FIELDS, mark)}",
+    ]
 
 
 def sinfo_arguments(mark: str) -> list[str]:
@@ -164,6 +173,16 @@ def tres_count(tres: str, name: str) -> int:
     return 0
 
 
+def array_tasks(array: str) -> int:
+    """How many jobs `7_[3-5,9-12%2]` stands for: 7. Slurm cuts a long list short with `...`: then at least so many."""
+    count = 0
+    for part in _LIST.sub(r"\1", array).split(",") if "[" in array else []:
+        first, _, last = part.partition("-")
+        if first.isdecimal() and (last.isdecimal() or not last):
+            count += 1 + max(0, int(last or first) - int(first))
+    return max(1, count)
+
+
 def gres_counts(gres: str) -> dict[str, int]:
     """Count by name, whatever the type: `gpu:h800:3(IDX:0-2),shard:h800:1(0/4,1/4)` is {"gpu": 3, "shard": 1}."""
     counts: dict[str, int] = {}
@@ -203,7 +222,8 @@ def _rows(text: str, mark: str, width: int) -> Iterator[list[str]]:
 
 
 def _live_job(cells: list[str]) -> LiveJob:
-    id, submit, start, state, reason, limit, nodes, qos, account, user, partition, tres, name = cells
+    id, array, submit, start, state, reason, limit, nodes, qos, account, user, partition, tres, name = cells
+    time = None if start in NEVER else start
     try:
         return LiveJob(
             id=int(id),
@@ -219,7 +239,9 @@ def _live_job(cells: list[str]) -> LiveJob:
             tres=tres,
             billing=tres_count(tres, "billing"),
             limit_seconds=seconds(limit),
-            start=None if state in WAITING or start in NEVER else _epoch(start),
+            start=_epoch(time) if time and state not in WAITING else None,
+            expected=_epoch(time) if time and state == "PENDING" else None,
+            array=array if "_" in array else "",
         )
     except ValueError as error:
         raise TextError(f"squeue shows job {id[:20]!r} with a field that makes no sense: {error}") from None

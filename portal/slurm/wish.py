@@ -86,6 +86,11 @@ async def apply(slurm: Slurm, plan: Plan) -> None:
         await slurm.sacctmgr_change(*call)
 
 
+def is_of_a_grant(account: str) -> bool:
+    """Whether this is the name of a grant's account. One that is not may be somebody else's."""
+    return _GRANT.fullmatch(account) is not None
+
+
 def accounting(qos: str, associations: str) -> Accounting:
     """Read what `sacctmgr -nP show qos` and `show associations` print for the formats of this module.
 
@@ -134,7 +139,7 @@ def _sound(grants: Sequence[WishedGrant]) -> tuple[list[WishedGrant], list[str]]
     sound: dict[str, WishedGrant] = {}
     faults: list[str] = []
     for grant in grants:
-        if grant.account != grant.qos or not _GRANT.fullmatch(grant.account):
+        if grant.account != grant.qos or not is_of_a_grant(grant.account):
             faults.append(f"account {grant.account!r} with QOS {grant.qos!r} is not the name of a grant")
         elif grant.account in sound:
             faults.append(f"account {grant.account!r} is wished twice; the first wish counts")

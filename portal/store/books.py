@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
 
 from portal.ledger import GENESIS, Entry, Kind, LedgerError, Link, link
 from portal.pricing import Price
 from portal.store import tables
 
-entry, job = tables.entry, tables.job
+entry, job, cancelled = tables.entry, tables.job, tables.cancelled
 
 
 def append(db: Connection, new: Entry) -> bool:
@@ -123,7 +123,8 @@ def daily(
 def daily_query(grants: Iterable[str], since: int, day_seconds: int) -> Select[Any]:
     """Grant, number of the day, sum of its entries."""
     day = (entry.c.at - since) // day_seconds
-    where = and_(entry.c.grant.in_(list(grants)), entry.c.at >= since, entry.c.kind.in_(USED))
+    daily_use = (Kind.CHARGE.value, Kind.REFUND.value)  # an opening is the use of years, not of its day
+    where = and_(entry.c.grant.in_(list(grants)), entry.c.at >= since, entry.c.kind.in_(daily_use))
     return select(entry.c.grant, day, func.sum(entry.c.amount)).where(where).group_by(entry.c.grant, day)
 
 
@@ -175,6 +176,47 @@ def put_job(db: Connection, new: Job) -> None:
     keys = {f"the_{name}": values[name] for name in KEYS}
     if not db.execute(_update, values | keys).rowcount:
         db.execute(_insert, values)
+
+
+def jobs_of(db: Connection, person: str, unowned_in: Iterable[str] = ()) -> list[Job]:
+    """One person's jobs not booked yet, and those of these grants whose owner is not known."""
+    return [_job(row) for row in db.execute(_whose(person, unowned_in).where(job.c.booked.is_(None)))]
+
+
+def ended_of(db: Connection, person: str, most: int, unowned_in: Iterable[str] = ()) -> list[Job]:
+    """The latest of them that are booked, newest first. Not those that never ran."""
+    query = _whose(person, unowned_in).where(job.c.booked.is_not(None), job.c.elapsed > 0)
+    return [_job(row) for row in db.execute(query.order_by(None).order_by(job.c.end.desc()).limit(most))]
+
+
+def _whose(person: str, unowned_in: Iterable[str]) -> Select[Any]:
+    unowned = and_(job.c.person == "", job.c.session.is_(None), job.c.grant.in_(list(unowned_in)))
+    return select(job).where(or_(job.c.person == person, unowned)).order_by(job.c.submit, job.c.id)
+
+
+def cancel(db: Connection, cluster: str, id: int, submit: int, person: str, at: int) -> bool:
+    """Write down that a person cancels a job; False, and nothing changed, if somebody has done so already."""
+    if find_cancelled(db, cluster, id, submit) is not None:
+        return False
+    values = {"cluster": cluster, "job": id, "submit": submit, "person": person, "at": at}
+    db.execute(cancelled.insert().values(values))
+    return True
+
+
+def find_cancelled(db: Connection, cluster: str, id: int, submit: int) -> int | None:
+    """When a job was cancelled here; None if it was not."""
+    mine = and_(cancelled.c.cluster == cluster, cancelled.c.job == id, cancelled.c.submit == submit)
+    return db.scalar(select(cancelled.c.at).where(mine))
+
+
+def unwanted(db: Connection, cluster: str) -> list[tuple[int, int, str, int]]:
+    """Id, submit time, account and when it was cancelled, of each job cancelled here and not gone yet."""
+    same = and_(
+        job.c.cluster == cancelled.c.cluster, job.c.id == cancelled.c.job, job.c.submit == cancelled.c.submit
+    )
+    query = select(job.c.id, job.c.submit, job.c.account, cancelled.c.at).join(cancelled, same)
+    alive = and_(job.c.cluster == cluster, job.c.gone.is_(None), job.c.booked.is_(None))
+    return [(row[0], row[1], row[2], row[3]) for row in db.execute(query.where(alive))]
 
 
 def open_jobs(db: Connection, cluster: str | None = None, grant: str | None = None) -> list[Job]:

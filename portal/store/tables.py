@@ -143,6 +143,7 @@ job = Table(
     Column("booked", BigInteger, index=True),
     Column("counter", BigInteger),
 )
+Index("ix_job_person_end", job.c.person, job.c.end)
 
 counter = Table(
     "counter",

@@ -91,9 +91,9 @@ def test_a_servers_token_reaches_the_portal_and_little_else(c: Config) -> None:
 
 
 def test_no_service_may_act_as_an_administrator(c: Config) -> None:
-    """The portal may see and stop servers; the proxy's checker may only have its routes checked."""
+    """The portal may start and stop servers; the proxy's checker may only have its routes checked."""
     scopes = {role["name"]: role["scopes"] for role in c.JupyterHub.load_roles}
-    assert scopes["portal-service"] == ["delete:servers"]
+    assert scopes["portal-service"] == ["start:servers", "delete:servers"]
     assert scopes["proxy-check"] == ["proxy"]
 
 

@@ -14,13 +14,13 @@ AT = 1_795_261_776
 """2026-11-21T11:49:36 in UTC."""
 
 SQUEUE = (
-    "5mXz2026-11-21T11:49:36mXzN/AmXzPENDINGmXzJobArrayTaskLimitmXz5:00mXzmXzgtestmXzgtestmXzrootmXzcpumXz"
+    "5mXz5_[3-12%2]mXz2026-11-21T11:49:36mXzN/AmXzPENDINGmXzJobArrayTaskLimitmXz5:00mXzmXzgtestmXzgtestmXzrootmXzcpumXz"
     "cpu=2,mem=2000M,node=1,billing=20mXzarrmXz\n"
-    "3mXz2026-11-21T11:49:36mXz2026-11-21T11:50:02mXzRUNNINGmXzNonemXz1-00:30:00mXzcpu01mXzgtestmXzgtestmXz"
+    "3mXz3mXz2026-11-21T11:49:36mXz2026-11-21T11:50:02mXzRUNNINGmXzNonemXz1-00:30:00mXzcpu01mXzgtestmXzgtestmXz"
     "rootmXzcpumXzcpu=4,mem=16000M,node=1,billing=40mXznew\nline|x\ttab 123mXz\n"
-    "7mXz2026-11-21T11:49:36mXz2026-11-21T11:50:02mXzRUNNINGmXzNonemXzUNLIMITEDmXzcpu01mXzgtestmXzgtestmXz"
+    "7mXz7mXz2026-11-21T11:49:36mXz2026-11-21T11:50:02mXzRUNNINGmXzNonemXzUNLIMITEDmXzcpu01mXzgtestmXzgtestmXz"
     "rootmXzcpumXzcpu=2,mem=2000M,node=1,billing=20mXz人工智能 — ünïmXz\n"
-    "1mXz2026-11-21T11:49:36mXz2026-11-21T11:49:36mXzRUNNINGmXzNonemXz1:00:00mXzgpu01mXzgtestmXzgtestmXzroot"
+    "1mXz1mXz2026-11-21T11:49:36mXz2026-11-21T11:49:36mXzRUNNINGmXzNonemXz1:00:00mXzgpu01mXzgtestmXzgtestmXzroot"
     "mXzgpumXzcpu=16,mem=240000M,node=1,billing=1000,gres/gpu=1,gres/gpu:h800=1mXzplainmXz\n"
 )
 SINFO_22 = (
@@ -47,7 +47,7 @@ SACCT = (
 
 def squeue_row(id: int, name: str, state: str = "RUNNING", tres: str = "billing=20") -> list[str]:
     time = "2026-11-21T11:49:36"
-    return [str(id), time, time, state, "None", "5:00", "cpu01", "gq", "ga", "u", "cpu", tres, name]
+    return [str(id), str(id), time, time, state, "None", "5:00", "cpu01", "gq", "ga", "u", "cpu", tres, name]
 
 
 def printed(rows: list[list[str]], mark: str) -> str:
@@ -72,6 +72,7 @@ def test_the_queue_is_read_with_billing_limits_and_times() -> None:
         tres="cpu=2,mem=2000M,node=1,billing=20",
         billing=20,
         limit_seconds=300,
+        array="5_[3-12%2]",
     )
     assert (odd.name, odd.limit_seconds, odd.start) == ("new\nline|x\ttab 123", 88_200, AT + 26)
     assert (endless.name, endless.limit_seconds) == ("人工智能 — ünï", None)
@@ -81,7 +82,16 @@ def test_the_queue_is_read_with_billing_limits_and_times() -> None:
 def test_a_waiting_job_has_no_start_even_if_slurm_estimates_one() -> None:
     """squeue shows when the scheduler expects a pending job to start."""
     (job,) = text.live_jobs(printed([squeue_row(1, "x", state="PENDING")], MARK), MARK)
-    assert job.start is None
+    assert (job.start, job.expected) == (None, AT)
+
+
+@pytest.mark.parametrize(
+    ("array", "tasks"),
+    [("", 1), ("7_3", 1), ("7_[3-12%2]", 10), ("7_[1,4-6,9]", 5), ("7_[0-99,...]", 100), ("x_[y]", 1)],
+)
+def test_the_tasks_of_a_waiting_array_are_counted(array: str, tasks: int) -> None:
+    """As squeue writes them, cut short or not."""
+    assert text.array_tasks(array) == tasks
 
 
 def test_an_empty_queue_is_no_job() -> None:
@@ -126,7 +136,7 @@ def test_a_queue_cut_short_is_never_taken_for_the_whole(cut: int) -> None:
     assert SQUEUE[:cut].rstrip("\n").endswith(MARK)
 
 
-@pytest.mark.parametrize(("field", "value"), [(0, "5_[0-3]"), (0, ""), (1, "yesterday"), (2, "soon")])
+@pytest.mark.parametrize(("field", "value"), [(0, "5_[0-3]"), (0, ""), (2, "yesterday"), (3, "soon")])
 def test_a_queue_with_a_field_that_makes_no_sense_is_refused(field: int, value: str) -> None:
     """A view with a hole would end a session that lives."""
     row = squeue_row(1, "x")
@@ -159,7 +169,7 @@ def test_nodes_are_read_from_24_11() -> None:
 def test_shards_are_counted_from_the_jobs_where_sinfo_counts_shared_gpus() -> None:
     """Three shards on one GPU are three quarters of it, though sinfo 22.05 says `shard:h800:1`."""
     row = squeue_row(1, "x", tres="cpu=1,billing=750,gres/shard=3")
-    row[6] = "gpu01"
+    row[7] = "gpu01"
     jobs = text.live_jobs(printed([row], MARK), MARK)
 
     assert [node.gpus_used for node in text.live_nodes(SINFO_22, MARK, jobs)] == [0, 1.75, 0]

@@ -9,6 +9,7 @@ down_revision = "0004"
 
 def upgrade() -> None:
     op.add_column("grant", sa.Column("title_zh", sa.Text(), nullable=False, server_default=""))
+    op.create_index("ix_job_person_end", "job", ["person", "end"])
     op.create_table(
         "cancelled",
         sa.Column("cluster", sa.String(length=64), nullable=False),
