@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+
 from portal import reasons
 from portal.forecast import Forecast, told
 from portal.locale import CHINESE, N_, html_lang, translator
