@@ -11,6 +11,7 @@ from typing import Any
 from jupyterhub.spawner import SpawnException
 
 from portal import reasons
+from portal.locale import translator
 from portal.slurm.commands import SlurmError
 from spawners.queue import Phase, Queue, Watch
 
@@ -109,8 +110,15 @@ class Arrival:
 
     def _failure(self, code: str) -> SpawnException:
         """With the last lines of the job's own log, which say why."""
-        said = "\n".join(filter(None, (reasons.say(code, self.language), self.last_words())))
+        told = reasons.joined([reasons.say(code, self.language), self._charged()], self.language)
+        said = "\n".join(filter(None, (told, self.last_words())))
         return SpawnException(said, reason="ended", status_code=500)
+
+    def _charged(self) -> str:
+        _ = translator(self.language).gettext
+        if self.watch.row and self.watch.row.node:
+            return _("Only the time that it ran is charged.")
+        return _("Nothing is charged.")
 
 
 def _pace(waited: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from portal.locale import CHINESE, translator
 from portal.settings import Settings
 from portal.units import gpu_hours, money
 
+SUMMARY_SECONDS = 2.0
+"""How long the page on which one waits waits for the portal."""
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -53,6 +56,25 @@ async def render(settings: Settings, portal: Client, person: str, log: logging.L
         log.warning("No start form for %s: %s", person, error)
         return closed(spoken, reasons.say("form", spoken), again=True)
     return open_form(settings, offering, spoken, choice.current(), Fault.current())
+
+
+async def summary(
+    settings: Settings, portal: Client, person: str, chosen: Mapping[str, object], spoken: str
+) -> dict[str, str]:
+    """What was asked for, and its price at most, for the page on which one waits; empty where the portal is away."""
+    try:
+        async with asyncio.timeout(SUMMARY_SECONDS):
+            offering = await portal.offering(person, spoken)
+    except (Unreachable, Refused, ValidationError, TimeoutError):
+        return {}
+    grant, size, minutes = str(chosen.get("grant")), str(chosen.get("size")), chosen.get("minutes")
+    labels = {one.id: one.label for one in offering.sizes}
+    titles = {one.code: one.title for one in offering.grants}
+    price = prices(settings, offering, spoken).get(grant, {}).get(size, {})
+    if not isinstance(minutes, int) or size not in labels or minutes not in price:
+        return {}
+    named = {"grant": grant, "title": titles[grant], "size": labels[size], "time": duration(minutes, spoken)}
+    return named | price[minutes]
 
 
 def closed(spoken: str, refusal: str, again: bool = False) -> Markup:

@@ -19,8 +19,9 @@ from traitlets import TraitError, Type, default, directional_link, validate
 from wrapspawner import ProfilesSpawner
 
 from portal import reasons
-from spawners import form
+from spawners import form, situation
 from spawners.options import single
+from spawners.situation import Situation
 from spawners.slurm import PortalSlurmSpawner
 
 KIND = "kind"
@@ -184,6 +185,17 @@ class KindsSpawner(ProfilesSpawner):  # type: ignore[misc]
         if self.child_spawner:
             self.child_spawner.revoke_token()
         return super().run_post_stop_hook()
+
+    async def situation(self, language: str) -> Situation:
+        """Where the start has got to; there is no child yet while it is being asked for."""
+        if self.child_spawner is None:
+            return situation.of(language, watched=False, row=None, called_back=False, place=None)
+        found: Situation = await self.child_spawner.situation(language)
+        return found
+
+    async def summary(self, language: str) -> dict[str, str]:
+        found: dict[str, str] = await self.child_spawner.summary(language) if self.child_spawner else {}
+        return found
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The child's own, as soon as there is one (R18)."""

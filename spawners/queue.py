@@ -23,6 +23,11 @@ LONGEST_GAP = 15.0
 SILENCE_GAP = 2.0
 """Seconds after a look that got no answer."""
 FORMAT = "%A|%T|%B|%S|%r"
+LINE_SECONDS = 5.0
+"""Least time between two looks at everybody who waits."""
+LINE_FORMAT = "%A|%P|%Q|%r"
+IN_LINE = ("None", "Priority", "Resources", "ReqNodeNotAvail")
+"""Reasons of a job that stands in line; any other one has to wait for something else first."""
 _NODE_ADDRESS = re.compile(r"(?:^|\s)NodeAddr=([A-Za-z0-9.:_-]+)")
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 INVALID_JOB = "Invalid job id"
@@ -98,6 +103,21 @@ def read(text: str) -> dict[int, Row]:
     return rows
 
 
+def line(text: str) -> dict[int, int]:
+    """Job > its place among those that wait for the same partition, from squeue's lines in LINE_FORMAT."""
+    waiting = []
+    for record in text.splitlines():
+        parts = record.strip().split("|", 3)
+        if len(parts) == 4 and parts[0].isdecimal() and parts[2].isdecimal() and parts[3].startswith(IN_LINE):
+            waiting.append((-int(parts[2]), int(parts[0]), parts[1].split(",")[0]))
+    places: dict[int, int] = {}
+    length: dict[str, int] = {}
+    for _priority, job, partition in sorted(waiting):
+        length[partition] = length.get(partition, 0) + 1
+        places[job] = length[partition]
+    return places
+
+
 @dataclass
 class Queue:
     """The looks at one cluster, shared by every spawner of this process."""
@@ -109,6 +129,9 @@ class Queue:
     _next: float = 0.0
     _running: asyncio.Task[Look] | None = None
     _addresses: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _places: dict[int, int] = field(default_factory=dict)
+    _line_next: float = 0.0
+    _lining: asyncio.Task[None] | None = None
 
     def watch(self, job: int) -> None:
         """Include this job from the next look on."""
@@ -130,6 +153,23 @@ class Queue:
         running = self._running
         await asyncio.wait({running}, timeout=patience)
         return running.result() if running.done() and not running.cancelled() else None
+
+    async def place(self, job: int, patience: float = 2.0) -> int | None:
+        """The place of a waiting job in line, from one look at the line for everybody; None where it is not known."""
+        if self._lining is None or (self._lining.done() and time.monotonic() >= self._line_next):
+            self._lining = asyncio.get_running_loop().create_task(self._look_at_line())
+        if not self._lining.done():
+            await asyncio.wait({self._lining}, timeout=patience)
+        return self._places.get(job)
+
+    async def _look_at_line(self) -> None:
+        began = time.monotonic()
+        try:
+            self._places = line(await self.slurm.squeue("-h", "-a", "--states=PENDING", "-o", LINE_FORMAT))
+        except SlurmError:
+            self._places = {}
+        ended = time.monotonic()
+        self._line_next = ended + max(LINE_SECONDS, COURTESY * (ended - began))
 
     async def find(self, name: str) -> list[int]:
         """Ids of the jobs of that name that have not ended, newest first.

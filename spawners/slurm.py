@@ -31,13 +31,14 @@ from portal.locale import translator
 from portal.settings import Settings
 from portal.slurm.commands import Slurm, SlurmError
 from portal.slurm.joblog import last_words
-from spawners import form, home, hub_database, options, submission
+from spawners import form, home, hub_database, options, situation, submission
 from spawners.admission import Admission
 from spawners.arrival import Arrival
 from spawners.queue import Phase, Queue, Watch
 from spawners.reports import Background, cancel
 from spawners.resume import resume
 from spawners.session import Session, digest
+from spawners.situation import Situation
 
 # Importing batchspawner installs a handler by which any notebook runs commands on the hub (R1).
 # `portal.hub.port_callback` has ours.
@@ -321,26 +322,29 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
         return f"http://{ip}:{port}" + (self.server.base_url if self.server else "")
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """What is going on, in plain words, once for each change."""
-        said = ""
+        """What is going on, in plain words of the reader's language, once for each change."""
+        language, last = form.language(), None
         while True:
-            percent, message = self._situation()
-            if message != said:
-                said = message
-                yield {"progress": percent, "message": message}
+            now = await self.situation(language)
+            if now != last:
+                last = now
+                yield now.event()
             await asyncio.sleep(0.3)
 
-    def _situation(self) -> tuple[int, str]:
-        if self._watch is None:
-            return 10, self._("Checking your grant and asking Slurm.")
-        if self.session.port is not None:
-            return 70, self._("JupyterLab is starting.")
-        row = self._watch.row
-        if row is None:
-            return 20, self._("Your session is in the queue.")
-        if row.phase is Phase.WAITING:
-            return 30, reasons.explain(row.reason, self.session.language)
-        return 50, self._("Node %s is starting your session.") % row.node
+    async def situation(self, language: str) -> Situation:
+        """Where the start has got to."""
+        watch, place = self._watch, None
+        if watch is not None and self.session.port is None and watch.row and watch.row.phase is Phase.WAITING:
+            place = await self.queue.place(watch.job)
+        return situation.of(
+            language, watch is not None, watch.row if watch else None, self.session.port is not None, place
+        )
+
+    async def summary(self, language: str) -> dict[str, str]:
+        """What was asked for, in words, and its price at most."""
+        return await form.summary(
+            self.portal_settings, self.portal, self.user.name, self.user_options, language
+        )
 
     # stop
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
 
 from jupyterhub.handlers.base import BaseHandler
-from jupyterhub.handlers.pages import HomeHandler, SpawnHandler
+from jupyterhub.handlers.pages import HomeHandler, SpawnHandler, SpawnPendingHandler
 from jupyterhub.spawner import SpawnException
 from markupsafe import Markup
 from tornado import web
@@ -37,6 +39,8 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/spawn", Spawn),
         (r"/spawn/([^/]+)", Spawn),
         (r"/spawn/([^/]+)/([^/]+)", Spawn),
+        (r"/spawn-pending/([^/]+)", Pending),
+        (r"/spawn-pending/([^/]+)/([^/]+)", Pending),
         (r"/lang", Choices),
         (r"/token", Tokens),
         (r"/admin(/.*)?", Closed),
@@ -147,6 +151,47 @@ class Spawn(SpawnHandler):
         # the form is the spawner's own markup, escaped where it was made; nothing else is trusted
         html: str = await super()._render_form(for_user, Markup(spawner_options_form), message, "")
         return html
+
+
+class Pending(SpawnPendingHandler):
+    """The wait for a session, as it stands at this moment; a page without scripts comes again until it is ready.
+
+    `?plain` is such a page: it says that the session is ready, where another goes straight there.
+    """
+
+    @web.authenticated
+    async def get(self, user_name: str, server_name: str = "") -> None:
+        user = self.current_user
+        spawner = user.spawners.get(server_name) if user_name == user.name else None
+        if spawner is not None and spawner.ready and self.get_query_argument("plain", ""):
+            url = self.get_next_url(user, default=user.server_url(server_name))
+            self.finish(await self.render_template("ready.html", url=url))
+            return
+        if spawner is not None and spawner._spawn_future and spawner._spawn_future.cancelled():
+            spawner._spawn_future = None  # by its owner, in another tab: nothing has failed
+        await super().get(user_name, server_name)
+
+    def render_template(self, name: str, sync: bool = False, **values: Any) -> Any:
+        if name == "spawn_pending.html" and not sync:
+            return self._render_wait(**values)
+        return super().render_template(name, sync, **values)
+
+    async def _render_wait(self, spawner: Any, **values: Any) -> str:
+        reader, wanted = language.current(), self.get_query_argument("next", "")
+        html: str = await super().render_template(
+            "spawn_pending.html",
+            situation=await spawner.situation(reader),
+            asked=await spawner.summary(reader),
+            since=self._clock(spawner.orm_spawner.started),
+            again="?" + urlencode({"plain": "1"} | ({"next": wanted} if wanted else {})),
+            **values,
+        )
+        return html
+
+    def _clock(self, at: datetime | None) -> str:
+        """at: as JupyterHub keeps it, in UTC without saying so."""
+        zone = ZoneInfo(self.authenticator.portal.site.timezone)
+        return at.replace(tzinfo=UTC).astimezone(zone).strftime("%H:%M") if at else ""
 
 
 class Stop(BaseHandler):
