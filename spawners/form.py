@@ -47,15 +47,17 @@ class Chosen:
     minutes: int
 
 
-async def render(settings: Settings, portal: Client, person: str, log: logging.Logger) -> Markup:
-    """The form for this person; a sentence and no form where nothing can be started."""
+async def render(
+    settings: Settings, portal: Client, person: str, log: logging.Logger, fault: Fault | None = None
+) -> Markup:
+    """The form for this person; a sentence and no form where nothing can be started. fault: as for `open_form`."""
     spoken = language()
     try:
         offering = await portal.offering(person, spoken)
     except (Unreachable, Refused, ValidationError) as error:
         log.warning("No start form for %s: %s", person, error)
         return closed(spoken, reasons.say("form", spoken), again=True)
-    return open_form(settings, offering, spoken, choice.current(), Fault.current())
+    return open_form(settings, offering, spoken, choice.current(), fault)
 
 
 async def summary(

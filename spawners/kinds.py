@@ -162,6 +162,11 @@ class KindsSpawner(ProfilesSpawner):  # type: ignore[misc]
 
     # what the hub asks of a spawner, asked of the child
 
+    @property
+    def ready(self) -> bool:
+        """As JupyterHub's, but not between the cancelling of a start and its stop: there is nothing to open yet."""
+        return bool(super().ready) and bool(getattr(self.child_spawner, "arrived", True))
+
     async def start(self) -> tuple[str, int]:
         child = self.construct_child()
         address: tuple[str, int] = await child.start()

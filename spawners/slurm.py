@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +22,13 @@ from batchspawner import SlurmSpawner
 from batchspawner.api import BatchSpawnerAPIHandler
 from jupyterhub.apihandlers import default_handlers
 from jupyterhub.spawner import SpawnException
+from markupsafe import Markup
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Float, Instance, Integer, Unicode, default
 
 from portal import reasons
 from portal.client import Admitted, Client, SessionRequest
+from portal.hub.choice import Fault
 from portal.locale import translator
 from portal.settings import Settings
 from portal.slurm.commands import Slurm, SlurmError
@@ -94,9 +96,12 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
 
     @default("options_form")
     def _form(self) -> Any:
-        return lambda spawner: form.render(
-            spawner.portal_settings, spawner.portal, spawner.user.name, spawner.log
-        )
+        def render(spawner: PortalSlurmSpawner) -> Awaitable[Markup]:
+            return form.render(
+                spawner.portal_settings, spawner.portal, spawner.user.name, spawner.log, Fault.current()
+            )
+
+        return render
 
     @default("options_from_form")
     def _from_form(self) -> Any:
@@ -267,6 +272,11 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
         self.ip, self.port = session.address
         self.save()
         return session.address
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the session has ever accepted a connection."""
+        return self.session.address is not None
 
     def _(self, message: str) -> str:
         return translator(self.session.language).gettext(message)

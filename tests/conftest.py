@@ -410,7 +410,7 @@ def signed_in(
         page.wait_for_url("**/services/portal/**")
         if accept and page.url.partition("?")[0].endswith("/welcome"):
             page.check("#accept")
-            page.get_by_role("button", name="Continue").click()
+            page.locator("form", has=page.locator("#accept")).locator("button").click()
             page.wait_for_url("**/services/portal/")
     yield context
     context.close()

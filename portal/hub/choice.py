@@ -38,6 +38,6 @@ class Fault(str):
 
     @classmethod
     def current(cls) -> Fault | None:
-        """The refusal that is being answered with the form, if there is one."""
+        """The refusal that is being answered with the form, if there is one: to be asked while it is being handled."""
         error = sys.exc_info()[1]
         return cls(error.message, error.reason or "") if isinstance(error, SpawnException) else None

@@ -127,7 +127,7 @@ class Spawn(SpawnHandler):
         """A form sent twice, by two clicks or from two tabs, starts one session: the second looks on."""
         user = self.current_user
         spawner = user.spawners.get(server_name) if user_name == user.name else None
-        if spawner is not None and spawner.active:
+        if spawner is not None and (spawner.active or spawner.server is not None):
             self.redirect(self._get_pending_url(user, server_name))
             return None
         return await super()._post(user_name=user_name, server_name=server_name, display_name=display_name)
@@ -167,8 +167,6 @@ class Pending(SpawnPendingHandler):
             url = self.get_next_url(user, default=user.server_url(server_name))
             self.finish(await self.render_template("ready.html", url=url))
             return
-        if spawner is not None and spawner._spawn_future and spawner._spawn_future.cancelled():
-            spawner._spawn_future = None  # by its owner, in another tab: nothing has failed
         await super().get(user_name, server_name)
 
     def render_template(self, name: str, sync: bool = False, **values: Any) -> Any:
@@ -203,7 +201,7 @@ class Stop(BaseHandler):
         spawner = user.spawners[""]
         if spawner.pending and spawner.pending != "stop":
             await self._interrupt(spawner)
-        if spawner.active and not spawner.pending:
+        if spawner.server is not None and not spawner.pending:
             await self.stop_single_user(user, "")
         self.redirect("/hub/home")
 

@@ -78,13 +78,15 @@ class Scene:
 class Page:
     """One page. who: the person who sees it, empty for one who has not signed in. reach: go there in a new tab.
 
-    ready: what must be visible before it is looked at.
+    ready: what must be visible before it is looked at. ours: False for a page that stands for another system, which
+    brings languages of its own.
     """
 
     name: str
     who: str
     reach: Callable[[Tab, Scene], object]
     ready: str = "main h1"
+    ours: bool = True
 
 
 def hub(path: str) -> Callable[[Tab, Scene], object]:
@@ -135,9 +137,13 @@ def _refused(tab: Tab, scene: Scene) -> None:
 
 PAGES = (
     Page("signin", "", hub("login")),
-    Page("provider", "", _provider, "#login"),
-    Page("second-factor", "", _second_factor, "h1"),
+    Page("provider", "", _provider, "#login", ours=False),
+    Page("second-factor", "", _second_factor, "h1", ours=False),
     Page("no-second-factor", "", _no_second_factor),
+    Page("help", "", portal("help"), "main h1"),
+    Page("privacy", "", portal("privacy")),
+    Page("terms", "", portal("terms")),
+    Page("report", "researcher", portal("report")),
     Page("signed-out", "", hub("signed-out")),
     Page("home", "researcher", portal(""), "#live"),
     Page("home-waiting", "pi", portal(""), "#live"),

@@ -46,6 +46,8 @@ function note(text: string): void {
   log.append(line);
 }
 
+// cancelling ends the wait; that must not take the person elsewhere
+pending.querySelector("form")?.addEventListener("submit", () => events.close());
 note(message.textContent ?? "");
 events.onmessage = (event: MessageEvent<string>) => {
   const report: Report = JSON.parse(event.data);
