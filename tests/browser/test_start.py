@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import CHECKOUT, Stack, signed_in
@@ -59,7 +60,7 @@ def _folder() -> Path:
 def test_sign_in_refusal_start_wait_stop(browser: Browser, stack: Stack, language: str) -> None:
     """Each step says in the reader's language what is going on; the tab shows it too."""
     scene, _ = Scene(stack), translator(CODES[language]).gettext
-    options = {"locale": LANGUAGES[language], "reduced_motion": "reduce"}
+    options: dict[str, Any] = {"locale": LANGUAGES[language], "reduced_motion": "reduce"}
     with signed_in(browser, stack, "researcher", **options) as context:
         page = context.pages[0]
         shot(page, language, "1-home")
