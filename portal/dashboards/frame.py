@@ -44,10 +44,43 @@ def around(
     here: name of the page. base: where our pages lie. now: seconds since 1970, for what is printed.
     """
     _ = translator(choice.language).gettext
-    web, chinese = settings.web, choice.language == CHINESE
-    frame = {
+    frame = _frame(settings, base, here, choice, now)
+    parts = _environment.get_template("frame.html").make_module({"frame": frame, "_": _})
+    return {
+        "base": base,
+        "lang": html_lang(choice.language),
+        "theme": choice.theme,
+        "sheets": list(sheets(f"{base}look/")),
+        "title": {"allocation": _("Allocation"), "queue": _("Queue")}[here],
+        "site": settings.site.name_zh if choice.language == CHINESE else settings.site.name,
+        "above": str(parts.above()),  # type: ignore[attr-defined]
+        "below": str(parts.below()),  # type: ignore[attr-defined]
+        "offline": _("The connection is lost. What you see may be old; this page tries again by itself."),
+        "old": _("may be out of date"),
+        "loading": _("Loading"),
+        "skip": _("Skip to the content"),
+        "version": version(STYLES / "portal.css", SCRIPTS / "portal.js"),
+    }
+
+
+def error(settings: Settings, base: str, choice: Choice, title: str, sentence: str, now: float) -> str:
+    """A page that says why there is no dashboard."""
+    return _environment.get_template("error.html").render(
+        frame=_frame(settings, base, "", choice, now),
+        lang=html_lang(choice.language),
+        sheets=sheets(f"{base}look/"),
+        title=title,
+        sentence=sentence,
+        _=translator(choice.language).gettext,
+    )
+
+
+def _frame(settings: Settings, base: str, here: str, choice: Choice, now: float) -> dict[str, object]:
+    """What the shared frame shows around a page of ours (frame_parts.html)."""
+    web = settings.web
+    return {
         "site": settings.site,
-        "chinese": chinese,
+        "chinese": choice.language == CHINESE,
         "theme": choice.theme,
         "hub": web.url,
         "portal": web.service_origin("portal") + "/services/portal/",
@@ -63,20 +96,4 @@ def around(
         "shared": settings.slurm.accounts == "shared",
         "address": web.service_origin("dash") + base + here,
         "time": datetime.fromtimestamp(now, ZoneInfo(settings.site.timezone)).strftime("%Y-%m-%d %H:%M"),
-    }
-    parts = _environment.get_template("frame.html").make_module({"frame": frame, "_": _})
-    return {
-        "base": base,
-        "lang": html_lang(choice.language),
-        "theme": choice.theme,
-        "sheets": list(sheets(f"{base}look/")),
-        "title": {"allocation": _("Allocation"), "queue": _("Queue")}[here],
-        "site": settings.site.name_zh if chinese else settings.site.name,
-        "above": str(parts.above()),  # type: ignore[attr-defined]
-        "below": str(parts.below()),  # type: ignore[attr-defined]
-        "offline": _("The connection is lost. What you see may be old; this page tries again by itself."),
-        "old": _("may be out of date"),
-        "loading": _("Loading"),
-        "skip": _("Skip to the content"),
-        "version": version(STYLES / "portal.css", SCRIPTS / "portal.js"),
     }

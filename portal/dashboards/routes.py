@@ -6,15 +6,12 @@ becomes of it; a version that brings a new one stops the start until somebody ha
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 import re
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
-from string import Template
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -35,16 +32,16 @@ from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
 from portal import look
-from portal.dashboards.frame import SCRIPTS, home
+from portal.dashboards.frame import SCRIPTS, Choice
+from portal.dashboards.frame import error as error_page
 from portal.dashboards.kernels import Full, Kernels, PortalDown
 from portal.dashboards.owners import Owners, Viewer, viewer
 from portal.dashboards.signin import BASE, SERVICE, SignInDown
-from portal.locale import COOKIE, COOKIE_DAYS, cookie_domain, html_lang, negotiate, translator
+from portal.locale import COOKIE, COOKIE_DAYS, cookie_domain, negotiate, translator
 from portal.settings import Settings
 
 PAGES = ("allocation", "queue")
 KERNEL_ID = r"(?P<kernel_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
-ERROR_PAGE = Template((Path(__file__).parent / "template" / "error.html").read_text())
 RETRY_SECONDS = 10
 
 Route = tuple[Any, ...]
@@ -136,18 +133,8 @@ class Ours(web.RequestHandler):
         if status_code == 503:
             self.set_header("Retry-After", str(RETRY_SECONDS))
             self.set_header("Refresh", str(RETRY_SECONDS))
-        _ = translator(self.language).gettext
-        values = {
-            "lang": html_lang(self.language),
-            "base": BASE,
-            "theme": self.theme,
-            "title": title,
-            "sentence": sentence,
-            "home": home(self.portal),
-            "home_name": _("Home"),
-            "again_name": _("Try again"),
-        }
-        self.finish(ERROR_PAGE.substitute({name: html.escape(value) for name, value in values.items()}))
+        choice = Choice(self.language, self.theme)
+        self.finish(error_page(self.portal, BASE, choice, title, sentence, time.time()))
 
 
 def explain(status: int, error: BaseException | None, language: str, timezone: str) -> tuple[str, str]:
