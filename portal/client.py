@@ -85,6 +85,7 @@ class SessionRequest(Wire):
     minutes: int = Field(strict=True)
     most: int | None = Field(None, ge=0)
     language: str = "en"
+    where: str = Field("", max_length=64, description="Network address that the request came from.")
 
 
 class Admitted(Wire):
@@ -119,6 +120,33 @@ class SignIn(Wire):
     name: str = ""
     email: str = ""
     roles: list[str] = []
+
+
+class HubEvent(Wire):
+    """Something for the audit that only the hub sees (`portal.audit.kinds`).
+
+    number: place in the hub's stream, from 1 on; one told twice is written once. where: network address. reason, by,
+    browser: words of closed sets. count: for how many equal events it stands. person: who signed in, or was refreshed.
+    """
+
+    number: int = Field(ge=1)
+    at: int
+    what: str = Field(pattern=r"^[a-z][a-z.-]{0,63}$")
+    who: str = Field("", max_length=64)
+    subject: str = Field("", max_length=200)
+    where: str = Field("", max_length=64)
+    reason: str = Field("", max_length=40)
+    by: str = Field("", max_length=40)
+    browser: str = Field("", max_length=40)
+    count: int = Field(1, ge=1)
+    person: SignIn | None = None
+
+
+class Told(Wire):
+    """Events in the order of their numbers. stream: which numbering, 32 hex digits, new when the hub lost its own."""
+
+    stream: str = Field(pattern=r"^[0-9a-f]{32}$")
+    events: list[HubEvent] = Field(max_length=500)
 
 
 # What Slurm says: agent > portal.
@@ -370,9 +398,9 @@ class Client:
 
     # for the hub
 
-    async def sign_in(self, who: SignIn) -> None:
-        """Record who signed in; safe to repeat."""
-        await self._call("POST", "/internal/sign-in", who)
+    async def tell(self, told: Told) -> None:
+        """Tell what happened at the hub, such as who signed in; safe to repeat."""
+        await self._call("POST", "/internal/events", told)
 
     async def offering(self, person: str, language: str) -> Offering:
         return await self._get(f"/internal/people/{person}/offering", Offering, language=language)

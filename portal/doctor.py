@@ -18,9 +18,10 @@ from pydantic import BaseModel
 from portal import listeners
 from portal import settings as settings_module
 from portal.listeners import Known
+from portal.service import shipping
 from portal.settings import Settings, SettingsError
 from portal.slurm.commands import Slurm, SlurmError
-from portal.store import StoreError, describe
+from portal.store import Store, StoreError, connect, describe
 from portal.terminal import N_
 from portal.terminal import gettext as _
 
@@ -39,6 +40,7 @@ SECRETS = (
 )
 ENFORCED = {"associations", "limits", "qos", "safe"}
 VIEW_OLD_SECONDS = 30
+SHIPPED_LATE_SECONDS = 300
 NO_ISOLATION = N_("no isolation between people (slurm.accounts = shared)")
 
 
@@ -106,6 +108,7 @@ async def _parts(settings: Settings) -> list[Finding]:
             f"http://127.0.0.1:{settings.web.dashboards_port}/services/dash/look/tokens.css"
         ),
         _("sign-in provider"): lambda: _answers(settings.identity.endpoint("jwks")),
+        _("audit"): lambda: _shipped(settings),
         "slurmctld": lambda: _slurmctld(slurm),
         "slurmdbd": lambda: _slurmdbd(slurm, settings.slurm.cluster),
         _("Slurm limits"): lambda: _limits(slurm),
@@ -126,6 +129,37 @@ async def _look(part: str, look: Callable[[], Awaitable[str]]) -> Finding:
 
 async def _database(settings: Settings) -> str:
     return await asyncio.to_thread(describe, settings.database_url, settings.hub_database_url)
+
+
+async def _shipped(settings: Settings) -> str:
+    """How far behind the copy of the audit is."""
+    if not settings.audit.ship:
+        return _(
+            "not copied to another place (audit.ship is not set): a loss of its last lines goes unnoticed"
+        )
+
+    def look() -> shipping.Behind:
+        describe(settings.database_url, settings.hub_database_url)  # says so where there is none
+        engine = connect(settings.database_url)
+        try:
+            with Store(engine).read() as db:
+                return shipping.behind(settings, db, int(time.time()))
+        finally:
+            engine.dispose()
+
+    state, place = await asyncio.to_thread(look), settings.audit.ship
+    if state.fault:
+        raise Unwell(
+            _("it was tampered with: {fault}").format(
+                fault=_(state.fault.sentence).format(line=state.fault.line)
+            )
+        )
+    if state.oldest > SHIPPED_LATE_SECONDS:
+        told = _(
+            "{number} lines wait to be copied to {place}, the oldest for {minutes} min; look at the portal's log"
+        )
+        raise Unwell(told.format(number=state.waiting, place=place, minutes=state.oldest // 60))
+    return _("copied to {place}; {number} lines on their way").format(place=place, number=state.waiting)
 
 
 async def _answers(url: str, host: str = "") -> str:

@@ -56,6 +56,13 @@ class Web(Section):
     proxy_api_port: int = Field(8001, ge=1, le=65535, description="Loopback port of the proxy's own API.")
     portal_port: int = Field(8003, ge=1, le=65535, description="Loopback port of the portal service.")
     dashboards_port: int = Field(8004, ge=1, le=65535, description="Loopback port of the dashboards.")
+    proxies_before: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="Reverse proxies of the site in front of ours, each adding to X-Forwarded-For. Whoever can reach "
+        "ours past them could forge an address.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -276,13 +283,31 @@ class Mail(Section):
 class Audit(Section):
     ship: str = Field(
         "",
-        description="Where each line of the audit also goes: syslog://host:port (TCP), file:/path, or empty.",
+        description="Where each line of the audit also goes: syslog://host:port (TCP), syslog+tls://host:port, "
+        "file:/path (an absolute path, best on another machine's disk), or empty.",
+    )
+    ship_ca: str = Field(
+        "", description="Certificates that syslog+tls is checked with, a file; empty: the system's."
     )
     alarm_to: str = Field("", description="Address that alarms of security go to; empty: to `site.contact`.")
     refused_sign_ins: int = Field(
         8, ge=2, description="Refused sign-ins of one person or from one address that raise an alarm."
     )
-    refused_minutes: int = Field(15, ge=1, description="Minutes within which refused sign-ins are counted.")
+    refused_minutes: int = Field(
+        15, ge=1, le=1440, description="Minutes within which refused sign-ins are counted."
+    )
+    bad_tokens: int = Field(
+        30, ge=2, description="Bad tokens from one address in 5 minutes after which they are answered 429."
+    )
+
+    @field_validator("ship")
+    @classmethod
+    def _known_destination(cls, value: str) -> str:
+        parts = urlsplit(value)
+        syslog = parts.scheme in ("syslog", "syslog+tls") and parts.hostname and parts.port
+        if value and not syslog and not (parts.scheme == "file" and value.startswith("file:/")):
+            raise ValueError("write syslog://host:port, syslog+tls://host:port or file:/path")
+        return value
 
 
 class Settings(Section):

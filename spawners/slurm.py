@@ -28,6 +28,7 @@ from traitlets import Bool, Float, Instance, Integer, Unicode, default
 
 from portal import reasons
 from portal.client import Admitted, Client, SessionRequest
+from portal.hub import events
 from portal.hub.choice import Fault
 from portal.locale import translator
 from portal.settings import Settings
@@ -175,6 +176,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
             minutes=asked.minutes,
             most=asked.most,
             language=self.session.language,
+            where=events.where(),
         )
 
     async def _submit(self, admitted: Admitted) -> None:

@@ -21,10 +21,12 @@ from tornado import web
 from tornado.httpclient import HTTPClientError
 from traitlets import Instance
 
+from portal.audit import origin
 from portal.client import Client, SignIn
-from portal.hub import pages
+from portal.hub import events, pages
 from portal.hub.language import gettext as _
 from portal.hub.refusal import Refusal, Step
+from portal.hub.spool import Spool
 from portal.hub.watch import PortalWatch
 from portal.identity import RoleGroups, has_second_factor, person_id, roles, words
 from portal.settings import Settings
@@ -60,7 +62,14 @@ class CallbackHandler(OAuthCallbackHandler):
             await super().get()
         except (HTTPClientError, OSError) as error:
             self.log.warning("The identity provider does not answer as it should: %s", error)
+            events.refused(self, "provider")
             raise _provider_down() from None
+        except Refusal as refusal:
+            events.refused(self, refusal.code, refusal.who)
+            raise
+        except web.HTTPError:
+            events.refused(self, "not-verified")  # the provider did not take the code
+            raise
 
 
 class SignOutHandler(LogoutHandler):
@@ -79,6 +88,8 @@ class SignOutHandler(LogoutHandler):
         user = self.current_user
         state = (await user.get_auth_state() if user else None) or {}
         await self.default_handle_logout()
+        if user:
+            self.authenticator.watch.note("sign-out", user.name, where=events.where())
         self.clear_cookie(STATE_COOKIE_NAME)
         self.redirect(self.authenticator.sign_out_url(state.get("id_token")))
 
@@ -94,7 +105,8 @@ class PortalAuthenticator(GenericOAuthenticator):
 
     @cached_property
     def watch(self) -> PortalWatch:
-        return PortalWatch(Client(self.portal.portal_url, self.portal.secret("hub.token")), self.log)
+        portal = Client(self.portal.portal_url, self.portal.secret("hub.token"))
+        return PortalWatch(portal, Spool(self.portal.home / "hub-events.jsonl", self.log), self.log)
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -107,6 +119,7 @@ class PortalAuthenticator(GenericOAuthenticator):
 
     def get_handlers(self, app: Any) -> list[tuple[Any, ...]]:
         self.watch.start()
+        events.install()
         return [*pages.handlers(), *super().get_handlers(app)]
 
     # Who: the verified ID token, and the same person's user info
@@ -174,27 +187,28 @@ class PortalAuthenticator(GenericOAuthenticator):
         info = (auth_model or {}).get("auth_state", {}).get(self.user_auth_state_key, {})
         if not has_second_factor(info, self.portal.identity.second_factor):
             self.log.warning("%s signed in without a second factor: refused", username)
-            raise _no_second_factor()
+            raise _no_second_factor(username)
         return True
 
     async def run_post_auth_hook(self, handler: Any, auth_model: dict[str, Any]) -> dict[str, Any]:
         model: dict[str, Any] = await super().run_post_auth_hook(handler, auth_model)
-        await self._tell_portal(model)
+        await self._tell_portal(
+            "sign-in", model, origin.browser(handler.request.headers.get("User-Agent", ""))
+        )
         return model
 
-    async def _tell_portal(self, model: dict[str, Any]) -> None:
+    async def _tell_portal(self, what: str, model: dict[str, Any], browser: str = "") -> None:
         info = model["auth_state"][self.user_auth_state_key]
         self.names[model["name"]] = str(info.get("name") or "")
-        await self.watch.tell(
-            SignIn(
-                person=model["name"],
-                issuer=self.portal.identity.issuer,
-                subject=str(info["sub"]),
-                name=str(info.get("name") or ""),
-                email=str(info.get("email") or ""),
-                roles=[role.value for role in self._roles(info)],
-            )
+        person = SignIn(
+            person=model["name"],
+            issuer=self.portal.identity.issuer,
+            subject=str(info["sub"]),
+            name=str(info.get("name") or ""),
+            email=str(info.get("email") or ""),
+            roles=[role.value for role in self._roles(info)],
         )
+        await self.watch.tell(what, person, where=events.where(), browser=browser)
 
     # Later
 
@@ -223,7 +237,7 @@ class PortalAuthenticator(GenericOAuthenticator):
         if isinstance(refreshed, dict):
             if refreshed["name"] != user.name:
                 return False
-            await self._tell_portal(refreshed)
+            await self._tell_portal("refresh", refreshed)
         return refreshed
 
     async def get_token_info(self, handler: Any, params: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +266,7 @@ def _in_time(user_info: dict[str, Any]) -> bool:
     return isinstance(user_info.get("exp"), (int, float)) and user_info["exp"] > time.time()
 
 
-def _no_second_factor() -> Refusal:
+def _no_second_factor(who: str) -> Refusal:
     return Refusal(
         403,
         _("A second factor is needed"),
@@ -261,6 +275,8 @@ def _no_second_factor() -> Refusal:
             "phone. Set one up at your organisation, then sign in again."
         ),
         Step(_("Sign in again"), SIGN_IN_AGAIN),
+        code="second-factor",
+        who=who,
     )
 
 
@@ -270,6 +286,7 @@ def _not_verified() -> Refusal:
         _("Your sign-in could not be verified"),
         _("What your organisation's sign-in sent us does not hold. Try again; if it happens twice, tell us."),
         Step(_("Sign in again"), SIGN_IN_AGAIN),
+        code="not-verified",
     )
 
 
@@ -279,6 +296,7 @@ def _not_finished() -> Refusal:
         _("The sign-in was not finished"),
         _("It took too long, was cancelled, or was finished in another window."),
         Step(_("Sign in"), "/hub/login"),
+        code="not-finished",
     )
 
 
@@ -291,4 +309,5 @@ def _provider_down() -> Refusal:
             "minutes."
         ),
         Step(_("Try again"), "/hub/login"),
+        code="provider",
     )

@@ -17,7 +17,7 @@ from tornado import web
 from tornado.web import StaticFileHandler
 
 from portal import locale, look, reasons
-from portal.hub import choice, language
+from portal.hub import choice, events, language
 from portal.hub.choice import Fault
 from portal.hub.language import gettext as _
 from portal.hub.refusal import Refusal
@@ -79,7 +79,12 @@ def _refuse_other_origin(handler: Any) -> None:
         return
     public = handler.settings["public_url"]
     if handler.request.headers.get("Origin") != f"{public.scheme}://{public.netloc}":
-        raise Refusal(403, _("This was refused"), _("The request did not come from a page of this portal."))
+        raise Refusal(
+            403,
+            _("This was refused"),
+            _("The request did not come from a page of this portal."),
+            code="origin",
+        )
 
 
 class Asset(StaticFileHandler):
@@ -200,6 +205,7 @@ class Stop(BaseHandler):
         user = self.current_user
         spawner = user.spawners[""]
         if spawner.pending and spawner.pending != "stop":
+            events.stopped(self, user)
             await self._interrupt(spawner)
         if spawner.server is not None and not spawner.pending:
             await self.stop_single_user(user, "")

@@ -46,7 +46,11 @@ class SignedOut(Exception):
 
 
 class Denied(Exception):
-    """The asker may not do this."""
+    """The asker may not do this. who: opaque id, where somebody is signed in. reason: a word of `portal.audit.kinds`."""
+
+    def __init__(self, who: str = "", reason: str = "role") -> None:
+        super().__init__("denied")
+        self.who, self.reason = who, reason
 
 
 @dataclass(frozen=True)

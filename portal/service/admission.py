@@ -21,11 +21,12 @@ STALE_SECONDS = 60
 
 
 class RefusedStart(Exception):
-    """A start is refused; `refusal` says why."""
+    """A start is refused; `refusal` says why. asked: what was asked for, once the audit is to be told."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.code)
         self.refusal = refusal
+        self.asked: SessionRequest | None = None
 
 
 def claims(db: Db, grants: dict[str, Grant]) -> dict[str, list[Claim]]:
@@ -81,7 +82,22 @@ def request(desk: Desk, asked: SessionRequest) -> Admitted:
     except documents.NotAccepted:
         raise RefusedStart(NOT_YET_ACCEPTED) from None
     with desk.store.write() as db:
-        return _request(desk, db, asked, desk.now())
+        try:
+            admitted = _request(desk, db, asked, desk.now())
+        except RefusedStart as refused:
+            refused.asked = asked
+            raise
+        desk.note(
+            db,
+            asked.person,
+            "session.asked",
+            admitted.id,
+            asked.where,
+            grant=asked.grant,
+            size=asked.size,
+            minutes=asked.minutes,
+        )
+        return admitted
 
 
 def _request(desk: Desk, db: Db, asked: SessionRequest, now: int) -> Admitted:

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from portal import look
+from portal.audit import origin
 from portal.locale import COOKIE, N_, negotiate
 from portal.service import documents
 from portal.service.access import BASE, Door, HubAway, SignedOut
@@ -60,8 +61,10 @@ async def reader_of(request: Request) -> str:
 
 def address_of(request: Request) -> str:
     """The network address a request came from, as our own proxy saw it: what others wrote before that proves nothing."""
-    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return (told or (request.client.host if request.client else ""))[:64]
+    desk: Desk = request.app.state.desk
+    peer = request.client.host if request.client else ""
+    told = ",".join(request.headers.getlist("x-forwarded-for"))
+    return origin.address(told, peer, desk.settings.web.proxies_before)
 
 
 AReader = Annotated[Words, Depends(words_of)]

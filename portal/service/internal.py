@@ -18,7 +18,7 @@ from portal.client import (
     Offering,
     Queue,
     SessionRequest,
-    SignIn,
+    Told,
     Unbooked,
     View,
     Wish,
@@ -26,6 +26,7 @@ from portal.client import (
 from portal.notices import events
 from portal.service import admission, booking, views, wishes
 from portal.service.access import SIGNED_IN_SECONDS, Denied, Staff, bearer
+from portal.service.auditing import Auditor
 from portal.service.desk import Desk
 from portal.service.words import Words
 from portal.store import books, people, programme, register
@@ -80,14 +81,10 @@ def health(desk: ADesk) -> dict[str, Any]:
     }
 
 
-@router.post("/sign-in", dependencies=[by("hub")])
-def sign_in(who: SignIn, desk: ADesk) -> None:
-    unix_user = desk.settings.slurm.shared_user if desk.settings.slurm.accounts == "shared" else who.person
-    seen = people.Person(
-        who.person, who.issuer, who.subject, unix_user, who.name, who.email, frozenset(who.roles)
-    )
-    with desk.store.write() as db:
-        people.record(db, seen, desk.now())
+@router.post("/events", dependencies=[by("hub")])
+def hear(request: Request, told: Told) -> None:
+    auditor: Auditor = request.app.state.auditor
+    auditor.take(told)
 
 
 @router.get("/people/{person}/offering", dependencies=[by("hub")])

@@ -21,10 +21,23 @@ from starlette.types import Scope
 from portal import look
 from portal.locale import COOKIE, negotiate
 from portal.notices.post import Post
-from portal.service import documents, frame, home, internal, jobs, pages, report, welcome
+from portal.service import (
+    audit_pages,
+    documents,
+    frame,
+    home,
+    internal,
+    jobs,
+    keeping,
+    pages,
+    report,
+    welcome,
+)
 from portal.service.access import BASE, Denied, Door, HubAway, SignedOut, Staff
 from portal.service.admission import RefusedStart, SlurmUnknown
+from portal.service.auditing import TOKEN_SECONDS, Auditor
 from portal.service.desk import Desk
+from portal.service.verifying import Verifier
 from portal.service.words import Words
 from portal.settings import Settings
 from portal.store import Store, Writer, connect, writer
@@ -56,11 +69,14 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.state.desk = Desk(settings, store)
     app.state.door = Door(settings)
     app.state.staff = Staff(settings)
+    app.state.auditor = Auditor(app.state.desk)
+    app.state.verifier = Verifier(app.state.desk)
     app.include_router(internal.router)
     app.include_router(home.router)
     app.include_router(pages.router)
     app.include_router(jobs.router)
     app.include_router(jobs.waiting)
+    app.include_router(audit_pages.router)
     app.include_router(welcome.router)
     app.include_router(report.router)
     app.mount(f"{BASE}/static/look", Kept(directory=look.FOLDER))
@@ -85,6 +101,9 @@ async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]
     path = request.url.path
     by_cookie = path.startswith(f"{BASE}/") and not path.startswith(f"{BASE}/api/")
     if by_cookie and request.method not in SAFE and request.headers.get("origin") != door.origin:
+        request.app.state.auditor.hear(
+            "access.denied", subject="portal", where=frame.address_of(request), reason="origin"
+        )
         response = frame.error_page(request, _words(request), "origin")
     else:
         response = await call(request)
@@ -96,6 +115,12 @@ async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     return response
+
+
+def _area(request: Request) -> str:
+    """What was asked for, in the words of our routes: an address may hold anything."""
+    path = str(getattr(request.scope.get("route"), "path", ""))
+    return (path.removeprefix(f"{BASE}/").removeprefix("/") or "portal")[:200]
 
 
 def _words(request: Request) -> Words:
@@ -114,6 +139,10 @@ def _answers(app: FastAPI) -> None:
 
     @app.exception_handler(RefusedStart)
     async def refused(request: Request, error: RefusedStart) -> Response:
+        if error.asked:
+            app.state.auditor.hear(
+                "session.refused", error.asked.person, "", error.asked.where, error.refusal.code
+            )
         words = Words(app.state.desk.settings, getattr(request.state, "language", "en"))
         return told(request, 400, words.refusal(error.refusal), error.refusal.code, error.refusal.field)
 
@@ -140,9 +169,15 @@ def _answers(app: FastAPI) -> None:
 
     @app.exception_handler(Denied)
     async def denied(request: Request, error: Denied) -> Response:
-        if internal_call(request):
-            return told(request, 403, "this token may not do that", "denied")
-        return frame.error_page(request, _words(request), "denied")
+        auditor, where = app.state.auditor, frame.address_of(request)
+        if not internal_call(request):
+            auditor.hear("access.denied", error.who, _area(request), where, error.reason)
+            return frame.error_page(request, _words(request), "denied")
+        if auditor.bad_token(_area(request), where):
+            response = told(request, 429, "too many bad tokens from this address", "too-many")
+            response.headers["Retry-After"] = str(TOKEN_SECONDS)
+            return response
+        return told(request, 403, "this token may not do that", "denied")
 
     @app.exception_handler(frame.Missing)
     async def missing(request: Request, error: frame.Missing) -> Response:
@@ -188,6 +223,8 @@ def run(settings: Settings) -> None:
         held.callback(engine.dispose)
         lock = held.enter_context(writer(engine, PATIENCE))
         app = create(settings, Store(engine, lock))
+        state = app.state
+        held.enter_context(keeping.kept(state.desk, state.auditor, state.verifier))
         config = uvicorn.Config(
             app,
             host="127.0.0.1",

@@ -16,7 +16,7 @@ from portal.reasons import explain
 from portal.service import admission, views
 from portal.service.access import BASE, Denied, Door, bearer
 from portal.service.desk import Desk
-from portal.service.frame import AReader, AViewer, Missing, page
+from portal.service.frame import AReader, AViewer, Missing, address_of, page
 from portal.service.internal import ADesk
 from portal.service.words import Words
 from portal.store import people, register
@@ -108,6 +108,7 @@ def lasting(request: Request, response: Response, over: bool) -> Response:
 async def stop(request: Request, id: str, person: AViewer, words: AReader, desk: ADesk) -> Response:
     """Stop a notebook session through the hub, which holds its job, and show the receipt."""
     if await run_in_threadpool(_is_at_the_hub, desk, person, id):
+        await run_in_threadpool(_note_stop, desk, person, id, address_of(request), "portal")
         await _stop_server(desk, person)
     return RedirectResponse(f"{BASE}/sessions/{id}", 303)
 
@@ -119,6 +120,11 @@ def _is_at_the_hub(desk: Desk, person: str, id: str) -> bool:
         if session is None or session.person != person:
             raise Missing
         return [one.id for one in register.alive(db, person) if one.server == session.server][-1:] == [id]
+
+
+def _note_stop(desk: Desk, person: str, id: str, where: str, by: str) -> None:
+    with desk.store.write() as db:
+        desk.note(db, person, "session.stopped", id, where, by=by)
 
 
 async def _stop_server(desk: Desk, person: str) -> None:
@@ -197,6 +203,8 @@ async def stop_my_session(request: Request, desk: ADesk) -> None:
     if session is not None:
         at_the_hub = await run_in_threadpool(_is_at_the_hub, desk, session.person, session.id)
         if at_the_hub:
+            where = address_of(request)
+            await run_in_threadpool(_note_stop, desk, session.person, session.id, where, "notebook")
             await _stop_server(desk, session.person)
 
 

@@ -187,7 +187,7 @@ audit = Table(
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False, index=True),
     Column("who", String(64), nullable=False, index=True),
-    Column("what", String(64), nullable=False),
+    Column("what", String(64), nullable=False, index=True),
     Column("subject", String(200), nullable=False),
     Column("where", String(64), nullable=False),
     Column("detail", Text, nullable=False),
@@ -202,6 +202,14 @@ sighting = Table(
     Column("mark", String(64), primary_key=True),
     Column("first", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
+)
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
 )
 
 notice = Table(

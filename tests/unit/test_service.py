@@ -56,7 +56,7 @@ def bearer(settings: Settings, name: str) -> dict[str, str]:
 
 
 DOORS = [
-    ("POST", "/internal/sign-in", "hub"),
+    ("POST", "/internal/events", "hub"),
     ("GET", "/internal/people/p1/offering", "hub"),
     ("POST", "/internal/sessions", "hub"),
     ("POST", "/internal/sessions/x/job", "hub"),

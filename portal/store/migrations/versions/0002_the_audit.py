@@ -1,4 +1,4 @@
-"""The audit, append-only like the ledger, and where each person was seen before."""
+"""The audit, append-only like the ledger; where each person was seen before; how far each stream of events was heard."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_audit_at"), "audit", ["at"])
     op.create_index(op.f("ix_audit_who"), "audit", ["who"])
+    op.create_index(op.f("ix_audit_what"), "audit", ["what"])
+    op.create_table(
+        "stream",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_stream")),
+    )
     op.create_table(
         "sighting",
         sa.Column("person", sa.String(length=16), nullable=False),
