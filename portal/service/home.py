@@ -81,6 +81,7 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
         "more_running": sum(work.state != "waiting" for work in going[SHOWN:]),
         "more_waiting": sum(work.state == "waiting" for work in going[SHOWN:]),
         "waiting": waiting(going, grants),
+        "unknown": any(not work.ours and work.job and not work.session for work in shown),
         "over": over,
         "fresh": last is None and not over and not going,
         "server": server,
@@ -132,7 +133,9 @@ async def start_again(
     start = asyncio.ensure_future(_start_server(desk, person, asked, words))
     _starts.add(start)  # it runs to its end, whatever this request does
     start.add_done_callback(_starts.discard)
-    await asyncio.wait({start}, timeout=ANSWER_SECONDS)
+    submitted = asyncio.ensure_future(_until_it_has_a_job(desk, person))
+    await asyncio.wait({start, submitted}, timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    submitted.cancel()
     problem = start.result() if start.done() else ""
     if not problem:
         return RedirectResponse(f"{desk.settings.web.url}/hub/spawn-pending/{person}", 303)
@@ -143,6 +146,11 @@ async def start_again(
 def _has_a_job(desk: Desk, person: str) -> bool:
     with desk.store.read() as db:
         return any(one.job is not None for one in register.alive(db, person))
+
+
+async def _until_it_has_a_job(desk: Desk, person: str) -> None:
+    while not await run_in_threadpool(_has_a_job, desk, person):  # noqa: ASYNC110 - written by another request
+        await asyncio.sleep(0.1)
 
 
 async def _start_server(desk: Desk, person: str, asked: dict[str, object], words: Words) -> str:

@@ -83,6 +83,7 @@ def receipt_values(desk: Desk, person: str, work: views.Work, words: Words) -> d
     size = desk.settings.offer.size(work.session.size) if work.session else None
     return {
         "work": work,
+        "now": desk.now(),
         "standing": standing,
         "size": words.size(size) if size else "",
         "again": size is not None and standing is not None and not busy,
