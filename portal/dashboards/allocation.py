@@ -5,7 +5,8 @@ from __future__ import annotations
 from portal.client import Allocation, Client, GrantView
 from portal.dashboards import live
 from portal.dashboards.pieces import DAY, Reader, as_at, bar, hours_figure, last_day, status, text
-from portal.units import gpu_hours, money
+from portal.forecast import told
+from portal.units import date_words, gpu_hours, money
 
 REGIONS = ("title", "age", "notice", "grants")
 HISTORY_DAYS = 30
@@ -45,7 +46,7 @@ def _grant(grant: GrantView, now: int, reader: Reader) -> str:
         f'<div class="region-head"><h2>{text(grant.title)}</h2><span class="quiet">{text(grant.code)} · '
         f"{text(grant.organisation)}</span>{_state(grant, reader)}</div>"
         f'<div class="grant-body"><div class="grant-evidence">{_figures(grant, reader)}'
-        f"{_sparkline(grant, reader)}</div>{_terms(grant, now, reader)}</div></section>"
+        f"{_outlook(grant, reader)}{_sparkline(grant, reader)}</div>{_terms(grant, now, reader)}</div></section>"
     )
 
 
@@ -84,6 +85,19 @@ def _figures(grant: GrantView, reader: Reader) -> str:
     )
     drawn = bar({"spent": max(0, grant.spent), "committed": committed, "left": free})
     return f'{left}{drawn}<div class="figure-row">{others}</div>'
+
+
+def _outlook(grant: GrantView, reader: Reader) -> str:
+    """Why it cannot be used, or until when it lasts at this pace and how that was worked out."""
+    if grant.remedy or grant.run_out is None:
+        return f"<p>{text(grant.remedy)}</p>" if grant.remedy else ""
+    lasts, how = told(
+        grant.run_out.forecast,
+        reader.say,
+        gpu_hours,
+        lambda at: date_words(at, reader.timezone, reader.language),
+    )
+    return f'<p>{text(lasts)} <span class="small quiet">{text(how)}</span></p>' if lasts else ""
 
 
 def _sparkline(grant: GrantView, reader: Reader) -> str:

@@ -494,7 +494,7 @@ async def test_a_job_that_ended_is_among_the_latest_with_a_receipt(desk: Desk, r
     text = await reader.text(address().removeprefix(BASE))
     for part in (
         "The job has ended and its charge is booked.",
-        "2.0 GPU × 300 s",
+        "2 GPU × 300 s",
         "HK$5.00",
         "−HK$3.50",
         "HK$1.50",
