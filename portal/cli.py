@@ -74,6 +74,31 @@ def migrate() -> None:
         raise typer.Exit(1) from None
 
 
+@app.command(help=_("Run the proxy, the one address that browsers use."))
+def proxy() -> None:
+    from portal.demo import proxy as program
+
+    program.main()
+
+
+@app.command(
+    help=_("Make the keys and tokens that our processes show each other; those that are there stay.")
+)
+def secrets() -> None:
+    from portal import keys
+
+    settings = _settings()
+    made = keys.make(settings.secrets)
+    print(_("made in {folder}: {names}").format(folder=settings.secrets, names=", ".join(made) or "-"))
+
+
+@slurm.command(name="conf", help=_("Print the lines that slurm.conf needs for prices and limits to hold."))
+def show_conf() -> None:
+    from portal.slurm.conf import lines
+
+    print(lines(_settings().offer.partitions))
+
+
 @slurm.command(
     name="plan",
     help=_("Print the calls of sacctmgr that would bring Slurm to the portal's wish; change nothing."),

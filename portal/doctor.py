@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel
 
-from portal import listeners
+from portal import keys, listeners
 from portal import settings as settings_module
 from portal.listeners import Known
 from portal.service import shipping
@@ -25,19 +25,6 @@ from portal.store import Store, StoreError, connect, describe
 from portal.terminal import N_
 from portal.terminal import gettext as _
 
-SECRETS = (
-    "agent.token",
-    "cookie_secret",
-    "crypt_key",
-    "dash-hub.token",
-    "dashboards.token",
-    "hub.token",
-    "oidc-client.secret",
-    "portal-hub.token",
-    "portal.key",
-    "proxy-check.token",
-    "proxy.token",
-)
 ENFORCED = {"associations", "limits", "qos", "safe"}
 VIEW_OLD_SECONDS = 30
 SHIPPED_LATE_SECONDS = 300
@@ -82,7 +69,7 @@ def _flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    for name in SECRETS:
+    for name in sorted(keys.NEEDED):
         path, part = settings.secrets / name, _("secret {name}").format(name=name)
         try:
             settings.secret(name)
@@ -98,7 +85,7 @@ async def _parts(settings: Settings) -> list[Finding]:
     slurm = Slurm.of(settings.slurm)
     looks: dict[str, Callable[[], Awaitable[str]]] = {
         _("database"): lambda: _database(settings),
-        _("hub"): lambda: _answers(f"http://127.0.0.1:{settings.web.hub_port}/hub/health"),
+        _("hub"): lambda: _answers(f"{settings.hub_api_url.removesuffix('/api')}/health"),
         _("proxy"): lambda: _answers(
             f"http://127.0.0.1:{settings.web.port}/hub/health", host=settings.web.url
         ),
@@ -250,11 +237,14 @@ def _services(settings: Settings) -> list[Known]:
             "The proxy: the one address that browsers use, for hub, portal, dashboards and notebooks."
         ),
         web.proxy_api_port: N_("The proxy's own API, where the hub sets routes; it wants a token."),
-        web.hub_port: N_("JupyterHub, reached through the proxy and by the sessions."),
         web.portal_port: N_("The portal service, reached through the proxy and by our own processes."),
         web.dashboards_port: N_("The dashboards, reached through the proxy."),
     }
-    return [Known(f"127.0.0.1:{port}", reason) for port, reason in why.items()]
+    hub = N_("JupyterHub, reached through the proxy and by the sessions.")
+    return [
+        Known(f"{web.hub_address}:{web.hub_port}", hub, open=True),
+        *(Known(f"127.0.0.1:{port}", reason) for port, reason in why.items()),
+    ]
 
 
 def _sessions(settings: Settings) -> list[Known]:

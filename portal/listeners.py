@@ -55,12 +55,14 @@ class Listener:
 class Known:
     """A listener that is meant to be. place: as `Listener.place` has it; * stands for anything.
 
-    why: one English sentence, marked for translation. program: part of the command line of whoever holds it.
+    why: one English sentence, marked for translation. program: part of the command line of whoever holds it. open:
+    whether other machines are meant to reach it.
     """
 
     place: str
     why: str
     program: str = ""
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,15 @@ class Found:
     program: str
     owner: str
     why: str
+    open: bool = False
 
     @property
     def well(self) -> bool:
-        return bool(self.why) and self.listener.loopback
+        return bool(self.why) and not self._exposed
+
+    @property
+    def _exposed(self) -> bool:
+        return not (self.listener.loopback or self.open)
 
     @property
     def line(self) -> str:
@@ -83,7 +90,7 @@ class Found:
         told = self.why or _(
             "Nothing of this product is known to listen here: find out what this process does."
         )
-        if not self.listener.loopback:
+        if self._exposed:
             told = f"{told} {_('It can be reached from other machines: let it listen on loopback only.')}"
         mark = "ok  " if self.well else "FAIL"
         return f"{mark}  {self.listener.kind:4}  {self.listener.place}  {self.program} ({self.pid}, {self.owner}): {told}"
@@ -96,8 +103,9 @@ def survey(pids: Iterable[int], known: Sequence[Known]) -> list[Found]:
     for pid in sorted(pids):
         for inode in sorted(sockets_of(pid) & there.keys() - found.keys()):
             listener, command = there[inode], command_line(pid)
-            why = next((_(one.why) for one in known if _fits(one, listener, command)), "")
-            found[inode] = Found(listener, pid, name(pid), owner(pid), why)
+            fits = next((one for one in known if _fits(one, listener, command)), None)
+            why, meant = (_(fits.why), fits.open) if fits else ("", False)
+            found[inode] = Found(listener, pid, name(pid), owner(pid), why, meant)
     return sorted(found.values(), key=lambda one: (one.listener.kind, one.listener.port, one.listener.place))
 
 

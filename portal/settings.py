@@ -52,7 +52,18 @@ class Web(Section):
         "http://localhost:8000",
         description="Public address of the hub, without a path. Portal, dashboards and people get hosts below it.",
     )
-    hub_port: int = Field(8002, ge=1, le=65535, description="Loopback port of JupyterHub behind the proxy.")
+    proxy_port: int = Field(
+        8000,
+        ge=1,
+        le=65535,
+        description="Loopback port of the proxy, where `url` is https: another server ends TLS before it.",
+    )
+    hub_address: str = Field(
+        "127.0.0.1",
+        pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$",
+        description="Address of this machine on which JupyterHub listens: one that the nodes reach, and nobody outside.",
+    )
+    hub_port: int = Field(8002, ge=1, le=65535, description="Port of JupyterHub behind the proxy.")
     proxy_api_port: int = Field(8001, ge=1, le=65535, description="Loopback port of the proxy's own API.")
     portal_port: int = Field(8003, ge=1, le=65535, description="Loopback port of the portal service.")
     dashboards_port: int = Field(8004, ge=1, le=65535, description="Loopback port of the dashboards.")
@@ -74,9 +85,9 @@ class Web(Section):
 
     @property
     def port(self) -> int:
-        """The public port, 443 or 80 where the address names none."""
+        """The port that the proxy listens on: of the address itself, unless another server ends TLS before it."""
         parts = urlsplit(self.url)
-        return parts.port or (443 if parts.scheme == "https" else 80)
+        return self.proxy_port if parts.scheme == "https" else parts.port or 80
 
     def service_host(self, service: str) -> str:
         """Host and port of a hub service under per-user domains, such as `portal--service.localhost:8000`."""
@@ -143,22 +154,54 @@ class Slurm(Section):
         "own",
         description="own: each person has a Unix account. shared: one for all, no isolation (demo only).",
     )
-    shared_user: str = Field("", description="The one Unix account, where accounts = shared.")
+    shared_user: str = Field(
+        "", description="The one Unix account, where accounts = shared; naming one makes it so."
+    )
     session_environment: Path = Field(
         Path("/opt/aisc/base"), description="Read-only Python environment that sessions run JupyterLab from."
     )
     people_dir: Path = Field(
-        Path("/home"), description="Folder of people's home folders, where accounts = shared."
+        Path("/home/aisc-portal"), description="Folder of people's home folders, where accounts = shared."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_account_is_shared(cls, data: Any) -> Any:
+        shared = isinstance(data, dict) and data.get("shared_user") and "accounts" not in data
+        return {**data, "accounts": "shared"} if shared else data
+
+
+PATHS = {
+    "plain": {
+        "authorize": "/auth",
+        "token": "/token",
+        "userdata": "/me",
+        "jwks": "/jwks",
+        "logout": "/session/end",
+    },
+    "keycloak": {
+        "authorize": "/protocol/openid-connect/auth",
+        "token": "/protocol/openid-connect/token",
+        "userdata": "/protocol/openid-connect/userinfo",
+        "jwks": "/protocol/openid-connect/certs",
+        "logout": "/protocol/openid-connect/logout",
+    },
+}
+"""Endpoints of OpenID Connect below an issuer, as two kinds of provider have them."""
 
 
 class Identity(Section):
     issuer: str = Field("https://login.example.hk", description="OpenID Connect issuer.")
-    authorize_url: str = Field("", description="Authorization endpoint; empty: <issuer>/auth.")
-    token_url: str = Field("", description="Token endpoint; empty: <issuer>/token.")
-    userdata_url: str = Field("", description="Userinfo endpoint; empty: <issuer>/me.")
-    jwks_url: str = Field("", description="Key set that signs ID tokens; empty: <issuer>/jwks.")
-    logout_url: str = Field("", description="End-session endpoint; empty: <issuer>/session/end.")
+    paths: Literal["", "plain", "keycloak"] = Field(
+        "",
+        description="Where the endpoints lie below the issuer: plain (/auth, /token, /me, /jwks, /session/end) or as"
+        " keycloak has them; empty: keycloak where the issuer has /realms/ in it. Each of the five below wins.",
+    )
+    authorize_url: str = Field("", description="Authorization endpoint; empty: see `identity.paths`.")
+    token_url: str = Field("", description="Token endpoint; empty: see `identity.paths`.")
+    userdata_url: str = Field("", description="Userinfo endpoint; empty: see `identity.paths`.")
+    jwks_url: str = Field("", description="Key set that signs ID tokens; empty: see `identity.paths`.")
+    logout_url: str = Field("", description="End-session endpoint; empty: see `identity.paths`.")
     client_id: str = Field("aisc-portal", description="Our client id at the provider.")
     second_factor: tuple[str, ...] = Field(
         ("mfa", "otp", "hwk"), description="Values of amr, any of which proves a second factor."
@@ -169,14 +212,8 @@ class Identity(Section):
 
     def endpoint(self, name: Literal["authorize", "token", "userdata", "jwks", "logout"]) -> str:
         """Address of an endpoint: as set, or the usual place below the issuer."""
-        usual = {
-            "authorize": "/auth",
-            "token": "/token",
-            "userdata": "/me",
-            "jwks": "/jwks",
-            "logout": "/session/end",
-        }
-        return getattr(self, f"{name}_url") or self.issuer.rstrip("/") + usual[name]
+        paths = self.paths or ("keycloak" if "/realms/" in self.issuer else "plain")
+        return getattr(self, f"{name}_url") or self.issuer.rstrip("/") + PATHS[paths][name]
 
 
 GPU_NODE = Partition(
@@ -311,7 +348,9 @@ class Audit(Section):
 
 
 class Settings(Section):
-    home: Path = Field(Path(".run"), description="Folder of all state, logs, sockets and secrets.")
+    home: Path = Field(
+        Path("/var/lib/aisc-portal"), description="Folder of all state, logs, sockets and secrets."
+    )
     site: Site = Site()
     web: Web = Web()
     database: Database = Database()
@@ -371,7 +410,7 @@ class Settings(Section):
 
     @property
     def hub_api_url(self) -> str:
-        return f"http://127.0.0.1:{self.web.hub_port}/hub/api"
+        return f"http://{self.web.hub_address}:{self.web.hub_port}/hub/api"
 
 
 def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:

@@ -21,6 +21,7 @@ from portal.demo import processes
 from portal.demo.supervision import Program, SupervisionError, accepts, answers
 from portal.listeners import Known
 from portal.sizes import Partition
+from portal.slurm import conf
 from portal.terminal import N_
 from portal.terminal import gettext as _
 
@@ -252,8 +253,7 @@ def run(
 def slurm_conf(layout: Layout) -> str:
     """The slurm.conf of this cluster, limits enforced (accounting.md, row "cluster")."""
     folder, ports = layout.folder, layout.ports
-    gpus = [partition for partition in layout.partitions if partition.gpus]
-    tres = ["gres/gpu", *(f"gres/gpu:{p.accelerator}" for p in gpus if p.accelerator), "gres/shard"]
+    accounting = "\n".join(conf.cluster_lines(layout.partitions))
     return f"""\
 ClusterName={layout.name}
 SlurmctldHost=localhost(127.0.0.1)
@@ -291,14 +291,10 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports.slurmdbd}
 AccountingStoragePass={layout.munge_socket}
-AccountingStorageEnforce=associations,limits,qos,safe
-AccountingStorageTRES={",".join(tres)}
+{accounting}
 JobAcctGatherType=jobacct_gather/none
-PriorityType=priority/multifactor
 PriorityDecayHalfLife=14-0
 PriorityCalcPeriod=1
-PriorityFlags=MAX_TRES
-GresTypes=gpu,shard
 {_node_lines(layout)}"""
 
 
@@ -316,12 +312,10 @@ def _node_lines(layout: Layout) -> str:
             for offset, name in enumerate(names)
         ]
         port += len(names)
-        # A job that names no memory gets its share of cores, not the whole node, which it would have to pay.
         lines.append(
             f"PartitionName={partition.name} Nodes={','.join(names)} MaxTime=INFINITE State=UP"
             f" Default={'YES' if partition is layout.partitions[0] else 'NO'}"
-            f" DefMemPerCPU={partition.memory_mb // partition.cores}"
-            f' TRESBillingWeights="{partition.weights()}"'
+            f" {conf.partition_options(partition)}"
         )
     return "\n".join(lines) + "\n"
 

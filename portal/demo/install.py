@@ -57,6 +57,7 @@ NO_NODE = N_("The Node packages cannot be installed: see that this machine reach
 NO_BUILD = N_("The browser code cannot be built")
 
 RUNTIME = "PORTAL_RUNTIME"
+FOR_A_CENTRE = "/opt/aisc"
 LEASH = "PORTAL_LEASHED"
 BEGAN = "PORTAL_BEGAN"
 DEVELOPER = CHECKOUT / ".venv"
@@ -407,6 +408,14 @@ def hand_over(home: Path, command: Sequence[str], more: dict[str, str]) -> None:
     os.execve(command[0], list(command), environ)
 
 
+def install() -> None:
+    """Install the portal for a centre with a Slurm of its own, into PORTAL_RUNTIME or /opt/aisc."""
+    say = _Progress()
+    ensure_debian(("python3-venv", "ca-certificates"), say)
+    prefix = Path(os.environ.get(RUNTIME) or FOR_A_CENTRE).absolute()
+    print(_("installed in {folder}").format(folder=ensure_runtime(prefix, say)))
+
+
 def clean() -> None:
     """Remove the home folder with all its state.
 
@@ -431,6 +440,12 @@ def messages() -> None:
     """Bring the catalogues of translations up to date with the sources."""
     _developer(())
     _run([f"{DEVELOPER}/bin/python", "-m", "portal.locale.catalogue"])
+
+
+def docs() -> None:
+    """Write the page of settings anew."""
+    _developer(())
+    _run([f"{DEVELOPER}/bin/python", "-m", "portal.settings_page"])
 
 
 def unit() -> None:
@@ -475,6 +490,7 @@ def _check() -> None:
 
 
 def _pytest(*arguments: str) -> None:
+    os.environ["LC_ALL"] = "C.UTF-8"  # the tests read English
     _run([f"{DEVELOPER}/bin/pytest", *arguments])
 
 
@@ -498,7 +514,9 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 VERBS: dict[str, Callable[[], None]] = {
     "run": run,
     "runtime": runtime,
+    "install": install,
     "clean": clean,
+    "docs": docs,
     "check": check,
     "messages": messages,
     "unit": unit,

@@ -28,7 +28,7 @@ def main() -> None:
     command = [
         *(node, str(stack.proxy_program()), "--ip", "127.0.0.1", "--port", str(web.port)),
         *("--api-ip", "127.0.0.1", "--api-port", str(web.proxy_api_port), "--host-routing"),
-        *("--error-target", f"http://127.0.0.1:{web.hub_port}/hub/error", "--log-level", "warn"),
+        *("--error-target", f"{settings.hub_api_url.removesuffix('/api')}/error", "--log-level", "warn"),
     ]
     os.execve(node, command, {**os.environ, "CONFIGPROXY_AUTH_TOKEN": settings.secret("proxy.token")})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import portal
+from portal import keys
 from portal import settings as settings_module
 from portal.demo import cluster, identity_provider
 from portal.demo.cluster import Layout
@@ -30,11 +30,6 @@ from portal.terminal import gettext as _
 
 ISSUER = "https://identity.aisc.example"
 """A name, not an address: people's ids are made of it, and must stay the same at another PORTAL_PORT."""
-
-TOKENS = (
-    *("proxy.token", "hub.token", "agent.token", "dashboards.token", "dash-hub.token", "portal-hub.token"),
-    *("proxy-check.token", "oidc-client.secret", "portal.key", "cookie_secret", "crypt_key"),
-)
 
 
 @dataclass(frozen=True)
@@ -93,11 +88,10 @@ def plan(site: Site) -> Plan:
 def prepare(site: Site) -> None:
     """Write settings, keys and configuration, bring the database up to date, plant the sample. Safe to repeat."""
     cluster.prepare(site.layout)
-    for folder, mode in ((site.home / "secrets", 0o700), (site.home / "etc", 0o700), (site.people, 0o711)):
+    for folder, mode in ((site.home / "etc", 0o700), (site.people, 0o711)):
         folder.mkdir(exist_ok=True, mode=mode)
         folder.chmod(mode)
-    for name in TOKENS:
-        _keep_secret(site.home / "secrets" / name)
+    keys.make(site.home / "secrets", keys.NEEDED)
     site.settings_file.write_text(settings_text(site))
     settings = site.settings()
     (site.home / "etc" / "jupyterhub_config.py").write_text((shared_file("jupyterhub_config.py")).read_text())
@@ -298,11 +292,3 @@ def proxy_program() -> Path:
 
 def _checkout() -> Path:
     return Path(portal.__file__).resolve().parent.parent
-
-
-def _keep_secret(path: Path) -> None:
-    if path.exists() and path.stat().st_size:
-        return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(secrets.token_hex(32))

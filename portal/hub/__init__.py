@@ -43,7 +43,7 @@ def _addresses(c: Any, settings: Settings) -> None:
     web = settings.web
     hub = c.JupyterHub
     hub.bind_url = f"http://127.0.0.1:{web.port}"
-    hub.hub_bind_url = f"http://127.0.0.1:{web.hub_port}"
+    hub.hub_bind_url = settings.hub_api_url.removesuffix("/hub/api")
     hub.subdomain_host = web.url
     hub.default_url = "/hub/home"  # the portal itself is on another host: see pages.Home
     hub.cleanup_servers = False

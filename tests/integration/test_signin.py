@@ -30,8 +30,8 @@ from playwright.sync_api import Browser, Page
 from waiting import until
 
 from portal.demo import identity_provider
-from portal.demo.stack import TOKENS
 from portal.identity import person_id
+from portal.keys import NEEDED
 from portal.settings import Database, Settings, load
 
 CHECKOUT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ class Centre:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for folder in ("secrets", "logs", "etc"):
             (home / folder).mkdir(mode=0o700)
-        for name in TOKENS:
+        for name in NEEDED:
             (home / "secrets" / name).write_text(secrets.token_hex(32))
             (home / "secrets" / name).chmod(0o600)
         self.settings = self._settings()

@@ -41,3 +41,5 @@ def test_a_known_listener_on_a_public_address_is_not_well() -> None:
         found = Found(Listener("tcp", address, 8000, 1), 1, "proxy", "aisc", "The proxy.")
         assert found.well is well
         assert ("loopback only" in found.line) is not well
+        meant = Found(found.listener, 1, "jupyterhub", "aisc", "The hub, for the nodes.", open=True)
+        assert meant.well

@@ -93,3 +93,29 @@ def test_a_request_names_the_accelerator_or_the_shards() -> None:
     assert gres(Size(id="a", partition="gpu", gpus=2, cores=1, memory_mb=1), GPU) == "gpu:h800:2"
     assert gres(Size(id="a", partition="gpu", shards=1, cores=1, memory_mb=1), GPU) == "shard:1"
     assert gres(Size(id="a", partition="gpu", cores=1, memory_mb=1), GPU) == ""
+
+
+def test_a_provider_is_one_setting(tmp_path: Path) -> None:
+    """Endpoints as Keycloak has them, known by its issuer; one that is set by itself wins."""
+    identity = of(
+        tmp_path,
+        '[identity]\nissuer = "https://id.hk/realms/a/"\njwks_url = "https://id.hk/keys"',
+    ).identity
+
+    assert identity.endpoint("token") == "https://id.hk/realms/a/protocol/openid-connect/token"
+    assert identity.endpoint("jwks") == "https://id.hk/keys"
+    plain = of(tmp_path, '[identity]\nissuer = "https://id.hk/realms/a"\npaths = "plain"').identity
+    assert plain.endpoint("token") == "https://id.hk/realms/a/token"
+
+
+def test_naming_the_shared_account_shares_it(tmp_path: Path) -> None:
+    """One setting instead of two; saying both still works."""
+    assert of(tmp_path, '[slurm]\nshared_user = "aisc"').slurm.accounts == "shared"
+    assert of(tmp_path, '[slurm]\nshared_user = "aisc"\naccounts = "own"').slurm.accounts == "own"
+    assert of(tmp_path, "").slurm.accounts == "own"
+
+
+def test_the_proxy_stands_behind_tls(tmp_path: Path) -> None:
+    """With https another server has the public port; with http the proxy has it."""
+    assert of(tmp_path, '[web]\nurl = "https://hub.example.hk"').web.port == 8000
+    assert of(tmp_path, '[web]\nurl = "http://localhost:8100"').web.port == 8100
