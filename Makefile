@@ -1,5 +1,5 @@
 # One short command per job, the same by hand and in CI.
-.PHONY: run clean test unit check messages help
+.PHONY: run clean install test unit check messages docs help
 .DEFAULT_GOAL := help
 INSTALL := @/usr/bin/python3 -B -m portal.demo.install
 
@@ -10,6 +10,9 @@ clean: ## Remove what make run keeps
 	$(INSTALL) clean
 
 test: export AISC_TEST_DB = $(or $(DB),both)
+install: ## For a centre with a Slurm of its own, into /opt/aisc (docs/operator.md)
+	$(INSTALL) install
+
 test: ## Install what the tests need, then check, unit, integration and browser tests (DB=postgresql: all on PostgreSQL)
 	$(INSTALL) test
 
@@ -21,6 +24,9 @@ check: ## Format, lint and strict types
 
 messages: ## Bring the catalogues of translations up to date with the sources
 	$(INSTALL) messages
+
+docs: ## Write the page of settings anew
+	$(INSTALL) docs
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
 UNITS = sorted((DOCS.parent / "etc").glob("*.service"))
 MENTIONED = re.compile(r"`((?:site|web|database|slurm|identity|offer|dashboards|mail|audit)\.[a-z_]+)`")
-FILES = {"slurm.conf"}
+FILES = {"slurm.conf", "database.pgpass"}
 """Names of files that look like settings; the setting slurm.conf is written with its section."""
 MOST = 10
 
