@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -13,6 +15,9 @@ from portal import settings as settings_module
 from portal.settings import Settings, SettingsError
 from portal.terminal import gettext as _
 from portal.terminal import ngettext
+
+if TYPE_CHECKING:
+    from portal.store import Db  # SQLAlchemy is loaded only where it is needed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ledger = typer.Typer(no_args_is_help=True, help=_("Look into the ledger."))
@@ -125,9 +130,9 @@ def show_plan() -> None:
 )
 def verify_ledger() -> None:
     from portal.ledger import faults
-    from portal.store import Store, books, connect
+    from portal.store import books
 
-    with Store(connect(_settings().database_url)).read() as db:
+    with _records() as db:
         links = list(books.chain(db))
     _verdict(list(faults(links)), len(links))
 
@@ -138,12 +143,28 @@ def verify_ledger() -> None:
 )
 def verify_audit() -> None:
     from portal.audit import faults
-    from portal.store import Store, connect
     from portal.store import audit as kept
 
-    with Store(connect(_settings().database_url)).read() as db:
+    with _records() as db:
         links = list(kept.chain(db))
     _verdict(list(faults(links)), len(links))
+
+
+@contextmanager
+def _records() -> Iterator[Db]:
+    """One view of the portal's database; exit 1 and one sentence if it cannot be opened."""
+    from portal.store import Store, StoreError, connect
+
+    settings = _settings()
+    try:
+        engine = connect(settings.database_url)
+        store = Store(engine)
+    except (StoreError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    with store.read() as db:
+        yield db
+    engine.dispose()
 
 
 def _verdict(found: list[str], lines: int) -> None:

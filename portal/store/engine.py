@@ -33,6 +33,8 @@ log = logging.getLogger("portal.store")
 
 WRITER = 0x4149_5343  # any constant: the advisory lock's number
 SCHEMAS = ("portal", "hub")
+REFUSED = ("password", "authentication", "pg_hba.conf", "does not exist")
+"""Words of a server that answers and will not let us in: waiting does not help."""
 HANDOVER = 3
 """Seconds that PostgreSQL has to notice the death of a writer before us."""
 
@@ -157,7 +159,7 @@ def _reached(engine: Engine, patience: float) -> Connection:
         try:
             return engine.connect()
         except OperationalError as error:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or any(word in str(error.orig) for word in REFUSED):
                 raise _unreachable(engine, error) from None
             if not told:
                 log.warning("%s; trying again for %.0f s", _unreachable(engine, error), patience)
@@ -171,8 +173,15 @@ def _try_lock(connection: Connection) -> bool:
 
 
 def _unreachable(engine: Engine, error: SQLAlchemyError) -> StoreError:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return StoreError(f"{place(engine)} cannot be opened: {reason[0] if reason else type(error).__name__}")
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()
+    reason = said[0] if said else type(error).__name__
+    passfile = engine.url.query.get("passfile")
+    fix = (
+        f"; its password is kept in {passfile} (docs/database.md)"
+        if passfile and "password" in reason
+        else ""
+    )
+    return StoreError(f"{place(engine)} cannot be opened: {reason}{fix}")
 
 
 def place(engine: Engine) -> str:
