@@ -36,7 +36,7 @@ class Person:
         self.stack, self.id = stack, person_id(stack.settings.identity.issuer, who)
         with signed_in(browser, stack, who) as context:
             page = context.pages[0]
-            page.goto(f"{stack.url}/hub/spawn")
+            page.goto(f"{stack.url}/hub/token")
             made = page.evaluate(MAKE_TOKEN, f"/hub/api/users/{self.id}/tokens")
         assert "token" in made, made
         self.token = str(made["token"])
