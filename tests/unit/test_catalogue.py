@@ -50,6 +50,34 @@ ELSEWHERE = {
     "會話": "互動時段",
     "身份": "身分",
     "您": "你",
+    "規模": "規格, of a session",
+    "平台": "入門網站, or 本網站",
+    "價錢": "價格",
+    "審計記錄": "審計紀錄",
+    "位址": "地址",
+    "組態": "設定, or 配置",
+    "建置": "編譯",
+    "致函": "電郵至",
+    "請求": "要求",
+    "質量": "質素",
+    "鏈接": "連結",
+    "搜索": "搜尋",
+    "設置": "設定",
+    "界面": "介面",
+    "接口": "介面",
+    "文檔": "文件",
+    "文件夾": "資料夾",
+    "菜單": "選單",
+    "刷新": "更新",
+    "點擊": "按",
+    "激活": "啟用",
+    "郵箱": "電郵",
+    "電子郵件": "電郵",
+    "簡訊": "短訊",
+    "視頻": "影片",
+    "行動裝置": "流動裝置",
+    "程式設計師": "程式員",
+    "什麼": "甚麼",
 }
 """Words of other places, or that our vocabulary says otherwise; and what to write instead."""
 
@@ -113,12 +141,18 @@ def test_a_translation_has_the_places_of_its_string() -> None:
     assert not found, faulty(found)
 
 
+def chinese() -> list[str]:
+    """All that people read in Chinese: the translations, and the lines of documents that are whole files."""
+    documents = (catalogue.CHECKOUT / "portal").rglob(f"*.{CHINESE}.md")
+    lines = [line for path in sorted(documents) for line in path.read_text().splitlines()]
+    return [form for message in messages() for form in forms(message.string)] + lines
+
+
 def test_the_words_are_those_of_hong_kong() -> None:
     """Formal written Chinese, in the words of our vocabulary."""
     found: dict[str, str] = {
         word: f"{instead}, in: {form}"
-        for message in messages()
-        for form in forms(message.string)
+        for form in chinese()
         for word, instead in ELSEWHERE.items()
         if word in form
     }
@@ -128,10 +162,7 @@ def test_the_words_are_those_of_hong_kong() -> None:
 def test_no_simplified_character() -> None:
     """Traditional Chinese throughout."""
     found: dict[str, str] = {
-        form: "".join(SIMPLIFIED & set(form))
-        for message in messages()
-        for form in forms(message.string)
-        if SIMPLIFIED & set(form)
+        form: "".join(SIMPLIFIED & set(form)) for form in chinese() if SIMPLIFIED & set(form)
     }
     assert not found, faulty(found)
 
