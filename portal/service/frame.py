@@ -18,7 +18,7 @@ from portal.service.access import BASE, Door, HubAway, SignedOut
 from portal.service.desk import Desk
 from portal.service.internal import ADesk
 from portal.service.words import Words
-from portal.store import people
+from portal.store import notices, people
 
 _templates = Environment(
     loader=FileSystemLoader([Path(__file__).parent / "templates", look.TEMPLATES]),
@@ -90,22 +90,30 @@ def page(
         theme=look.theme(request.cookies),
         carry=look.carried(desk.settings.web.url, request.cookies),
         sheets=look.sheets(f"{BASE}/static/look/"),
-        **_of(desk, person),
+        **_of(desk, person, words.language),
         **values,
     )
     return HTMLResponse(html, status, {"Cache-Control": "no-store"})
 
 
-def _of(desk: Desk, person: str) -> dict[str, Any]:
-    """What the frame shows of the person: the name, and by the roles which pages are linked."""
+def _of(desk: Desk, person: str, language: str) -> dict[str, Any]:
+    """What the frame shows of the person: the name, by the roles which pages are linked, how many notices are unread.
+
+    The language that the person reads in is remembered for letters.
+    """
     if not person:
-        return {"person": "", "name": "", "roles": frozenset()}
+        return {"person": "", "name": "", "roles": frozenset(), "unread": 0}
     with desk.store.read() as db:
-        known = people.person(db, person)
+        known, heard = people.person(db, person), notices.wishes(db, person).heard
+        unread = notices.count_unread(db, person)
+    if heard != language:
+        with desk.store.write() as db:
+            notices.hear(db, person, language)
     return {
         "person": person,
         "name": known.name if known and known.name else person,
         "roles": known.roles if known else frozenset(),
+        "unread": unread,
     }
 
 

@@ -29,6 +29,7 @@ from portal.service import (
     internal,
     jobs,
     keeping,
+    notice_pages,
     pages,
     report,
     welcome,
@@ -79,6 +80,7 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.include_router(audit_pages.router)
     app.include_router(welcome.router)
     app.include_router(report.router)
+    app.include_router(notice_pages.router)
     app.mount(f"{BASE}/static/look", Kept(directory=look.FOLDER))
     app.mount(f"{BASE}/static", Kept(directory=BUILT, check_dir=False))
     app.middleware("http")(_guard)

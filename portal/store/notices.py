@@ -6,7 +6,7 @@ A notice with an address instead of a person is a letter alone: no page shows it
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Row, delete, func, select
 
@@ -170,6 +170,11 @@ def wish(db: Connection, new: Preference) -> None:
             choices=" ".join(sorted(new.choices)),
         )
     )
+
+
+def hear(db: Connection, person: str, language: str) -> None:
+    """Remember the language that a person reads the portal in."""
+    wish(db, replace(wishes(db, person), heard=language))
 
 
 def charged_since(db: Connection, number: int) -> tuple[int, set[str]]:
