@@ -15,7 +15,7 @@ interface News {
 type State = "ask" | "on" | "denied";
 
 const own = document.currentScript instanceof HTMLScriptElement ? document.currentScript.dataset : {};
-const { news = "", person = "" } = own;
+const { notices: news = "", person = "" } = own;
 
 function state(): State {
   if (Notification.permission === "denied") return "denied";
