@@ -1,5 +1,5 @@
 # One short command per job, the same by hand and in CI.
-.PHONY: run clean install test unit check messages docs help
+.PHONY: run clean install test screenshots unit check messages docs help
 .DEFAULT_GOAL := help
 INSTALL := @/usr/bin/python3 -B -m portal.demo.install
 
@@ -15,6 +15,9 @@ install: ## For a centre with a Slurm of its own, into /opt/aisc (docs/operator.
 
 test: ## Install what the tests need, then check, unit, integration and browser tests (DB=postgresql: all on PostgreSQL)
 	$(INSTALL) test
+
+screenshots: ## Every page at three widths, in both languages and themes, into .screenshots; the README's into docs/pictures
+	$(INSTALL) screenshots
 
 unit: ## The quick tests: no services, seconds
 	$(INSTALL) unit

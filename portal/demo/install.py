@@ -461,6 +461,12 @@ def test() -> None:
     _pytest("--numprocesses=3", "--dist=loadfile", "tests")  # most of the time they wait for Slurm
 
 
+def screenshots() -> None:
+    """Every page as a picture, of a stack started for it."""
+    _developer((*DEBIAN, *DEBIAN_FOR_TESTS))
+    _pytest("tests/browser/screenshots.py")
+
+
 def _developer(packages: Sequence[str]) -> None:
     say = _Progress()
     ensure_debian([*packages, "python3-venv"], say)
@@ -521,6 +527,7 @@ VERBS: dict[str, Callable[[], None]] = {
     "messages": messages,
     "unit": unit,
     "test": test,
+    "screenshots": screenshots,
 }
 
 

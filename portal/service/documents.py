@@ -56,7 +56,8 @@ def html(site: Site, name: str, language: str, level: int = 2) -> Markup:
         ("{contact}", site.contact),
         ("{operators}", site.operators or site.contact),
     )
-    return Markup(_rendered(_file(site, name, language), values).replace("h3>", f"h{level}>"))
+    html = str(_rendered(_file(site, name, language), values))  # Markup would escape what it replaces
+    return Markup(html.replace("h3>", f"h{level}>"))
 
 
 def _file(site: Site, name: str, language: str) -> Path:

@@ -127,6 +127,11 @@ def _receipt_so_far(tab: Tab, scene: Scene) -> None:
     tab.locator("a[href*='/sessions/']").first.click()
 
 
+def _cancel_job(tab: Tab, scene: Scene) -> None:
+    tab.goto(f"{scene.portal}/")
+    tab.locator("a[href$='/cancel']").first.click()
+
+
 def _refused(tab: Tab, scene: Scene) -> None:
     """A choice that the form cannot make."""
     tab.goto(f"{scene.hub}/spawn")
@@ -145,6 +150,8 @@ PAGES = (
     Page("help", "", portal("help"), "main h1"),
     Page("privacy", "", portal("privacy")),
     Page("terms", "", portal("terms")),
+    Page("help-pi", "pi", portal("help/pi")),
+    Page("welcome", "researcher", portal("welcome")),
     Page("report", "researcher", portal("report")),
     Page("signed-out", "", hub("signed-out")),
     Page("home", "researcher", portal(""), "#live"),
@@ -158,6 +165,7 @@ PAGES = (
     Page("not-running", "officer", lambda tab, scene: tab.goto(scene.pending("officer"))),
     Page("receipt", "instructor", lambda tab, scene: tab.goto(f"{scene.portal}/sessions/{scene.receipt}")),
     Page("receipt-so-far", "researcher", _receipt_so_far),
+    Page("job-cancel", "pi", _cancel_job),
     Page("portal-404", "researcher", portal("nothing-here")),
     Page("hub-404", "researcher", hub("nothing-here")),
     Page("tokens", "researcher", hub("token"), "h1"),
@@ -174,10 +182,10 @@ def start(tab: Tab, scene: Scene, grant: str, size: str, minutes: int = 60) -> N
 
 
 def session_of(tab: Tab, scene: Scene) -> str:
-    """The id of this person's session, as home links it."""
+    """The id of this person's latest session, as home links it; empty where there is none."""
     tab.goto(f"{scene.portal}/")
-    address = tab.locator("a[href*='/sessions/']").first.get_attribute("href") or ""
-    return address.rpartition("/")[2]
+    links = tab.locator("a[href*='/sessions/']").all()
+    return (links[0].get_attribute("href") or "").rpartition("/")[2] if links else ""
 
 
 @contextmanager
@@ -222,7 +230,10 @@ def _cancel_start(tab: Tab, scene: Scene) -> None:
 
 def stop(tab: Tab, scene: Scene) -> None:
     """Stop this person's session, and see it end; nothing happens where there is none."""
-    tab.goto(f"{scene.portal}/sessions/{session_of(tab, scene)}")
+    session = session_of(tab, scene)
+    if not session:
+        return
+    tab.goto(f"{scene.portal}/sessions/{session}")
     button = tab.locator("form[action$='/stop'] button")
     if button.count():
         button.first.click()
