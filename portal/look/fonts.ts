@@ -15,6 +15,12 @@ const target = join(import.meta.dirname, "static", "fonts");
 const source = dirname(createRequire(import.meta.url).resolve(`@fontsource-variable/${NAME}/package.json`));
 const ranges: Record<string, string> = JSON.parse(readFileSync(join(source, "unicode.json"), "utf8"));
 
+/** The part of a range where Chinese begins: its files hold Latin letters and signs too, in another shape than ours. */
+function chinese(range: string): string {
+  const first = (part: string): number => Number.parseInt(part.slice(2), 16);
+  return range.split(",").filter((part) => first(part) >= 0x2e80).join(",");
+}
+
 /** The `@font-face` of one file. Its name holds a digest of what is in it, so browsers keep it for good. */
 function face(family: string, slice: string, range: string): string {
   const file = join(source, "files", `${NAME}-${slice}-wght-normal.woff2`);
@@ -31,7 +37,7 @@ rmSync(target, { recursive: true, force: true });
 mkdirSync(target, { recursive: true });
 const faces = Object.entries(ranges).flatMap(([key, range]) => {
   const slice = /^\[(\d+)\]$/.exec(key)?.[1];
-  if (slice) return [face(CHINESE, slice, range)];
+  if (slice && chinese(range)) return [face(CHINESE, slice, chinese(range))];
   return key.startsWith("latin") ? [face(LATIN, key, range)] : [];
 });
 if (faces.length < 50) throw new Error(`${source} has only ${faces.length} files of characters`);

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from portal import look
 from portal.audit import origin
-from portal.locale import COOKIE, N_, negotiate
+from portal.locale import COOKIE, N_, negotiate, translator
 from portal.service import documents
 from portal.service.access import BASE, Door, HubAway, SignedOut
 from portal.service.desk import Desk
@@ -20,13 +21,32 @@ from portal.service.internal import ADesk
 from portal.service.words import Words
 from portal.store import notices, people
 
-_templates = Environment(
-    loader=FileSystemLoader([Path(__file__).parent / "templates", look.TEMPLATES]),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=["jinja2.ext.i18n"],
-)
+BUILT = Path(__file__).parent / "static"
+"""Where the build puts the browser code; a checkout that nobody built has none, and its pages work without."""
+
+
+@cache
+def _pages(language: str) -> Environment:
+    """The templates in one language. Each has its own: what a template finds as `_` is shared by a whole environment."""
+    environment = Environment(
+        loader=FileSystemLoader([Path(__file__).parent / "templates", look.TEMPLATES]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(translator(language), newstyle=False)  # type: ignore[attr-defined]
+    return environment
+
+
+def _template(language: str, name: str) -> Template:
+    return _pages(language).get_template(name)
+
+
+@cache
+def _script(name: str) -> str:
+    """The address of a script of our pages, which names what it holds."""
+    return f"{BASE}/static/{name}?v={look.version(BUILT / name)}"
 
 
 def words_of(request: Request, desk: ADesk) -> Words:
@@ -78,9 +98,7 @@ def page(
 ) -> Response:
     """Render one template for one reader. person: opaque id of who is signed in, or empty."""
     desk: Desk = request.app.state.desk
-    environment = _templates.overlay()
-    environment.install_gettext_callables(words.gettext, words.ngettext, newstyle=False)  # type: ignore[attr-defined]
-    html = environment.get_template(template).render(
+    html = _template(words.language, template).render(
         words=words,
         settings=desk.settings,
         base=BASE,
@@ -90,6 +108,7 @@ def page(
         theme=look.theme(request.cookies),
         carry=look.carried(desk.settings.web.url, request.cookies),
         sheets=look.sheets(f"{BASE}/static/look/"),
+        script=_script,
         **_of(desk, person, words.language),
         **values,
     )

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -45,9 +44,6 @@ from portal.store import Store, Writer, connect, writer
 
 log = logging.getLogger("portal.service")
 
-BUILT = Path(__file__).parent / "static"
-"""Where the build puts the browser code; a checkout that nobody built has none, and its pages work without."""
-
 SAFE = {"GET", "HEAD", "OPTIONS"}
 PATIENCE = 30
 """Seconds that a start waits for a database which does not answer yet."""
@@ -82,7 +78,7 @@ def create(settings: Settings, store: Store) -> FastAPI:
     app.include_router(report.router)
     app.include_router(notice_pages.router)
     app.mount(f"{BASE}/static/look", Kept(directory=look.FOLDER))
-    app.mount(f"{BASE}/static", Kept(directory=BUILT, check_dir=False))
+    app.mount(f"{BASE}/static", Kept(directory=frame.BUILT, check_dir=False))
     app.middleware("http")(_guard)
     _answers(app)
     return app

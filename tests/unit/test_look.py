@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from portal import look
+from portal.service import frame
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 TOKENS = (look.FOLDER / "tokens.css").read_text()
@@ -126,6 +127,39 @@ def test_every_class_of_a_page_is_a_component() -> None:
 
 OTHERS = {
     *("jp-Notebook", "navbar-brand", "btn", "btn-sm", "btn-outline-contrast"),
-    *("grant", "card", "choice", "primary", "price"),
+    *("page-start", "card", "choice", "primary", "price"),
 }
 """Classes of JupyterLab's and JupyterHub's own style sheets, and names by which scripts and tests find a part."""
+
+
+def test_a_page_in_one_language_leaves_those_of_the_other_alone() -> None:
+    """Two readers are answered at once: the words that a template finds are never another reader's."""
+    texts = []
+    for language in ("zh_Hant_HK", "en", "zh_Hant_HK"):
+        environment = frame._pages(language)
+        frame._pages("en")
+        texts.append(environment.from_string("{{ _('Home') }}").render())
+    assert texts == ["主頁", "Home", "主頁"]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "theme"), [("dark", "dark"), ("light", "light"), ("", "system"), ("'><script>", "system")]
+)
+def test_a_theme_is_one_of_three(cookie: str, theme: str) -> None:
+    """Whatever the cookie says."""
+    assert look.theme({look.COOKIE: cookie}) == theme
+
+
+def test_choices_travel_where_cookies_do_not_reach() -> None:
+    """On localhost each host keeps its own cookies, so links take the choices along; under a domain they need not."""
+    held = {"aisc-language": "zh_Hant_HK", "aisc-theme": "dark", "other": "x"}
+    assert look.carried("http://localhost:8000", held) == "?set=zh_Hant_HK&theme=dark"
+    assert look.carried("http://localhost:8000", {"aisc-theme": "mauve"}) == ""
+    assert look.carried("https://portal.example.hk", held) == ""
+
+
+def test_what_names_its_version_is_kept_for_good() -> None:
+    """A font by its own name, a style sheet by its address; else the browser asks each time."""
+    assert "immutable" in look.keeping("fonts/noto-sans-hk-1-0123abcd.woff2", named=False)
+    assert "immutable" in look.keeping("tokens.css", named=True)
+    assert look.keeping("tokens.css", named=False) == "no-cache"
