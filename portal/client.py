@@ -341,7 +341,6 @@ class QueueJob(Wire):
     label: str
     state: str
     reason: str
-    reason_text: str
     partition: str
     gpus: float
     nodes: str

@@ -1,7 +1,7 @@
 """The one table of every no and every wait: what it is, the next step, and who can do something. Pure.
 
-Three groups share it: Slurm's reasons for a job (`SLURM`, and `FAMILIES` for limits on a resource), refusals of the
-policy (`POLICY`), and why a start fails (`START`). Sentences are English here and translated where they are told.
+Slurm's reasons for a job (`SLURM`, and `FAMILIES` for limits on a resource), refusals of the policy (`POLICY`), why a
+start fails (`START`), and what a program is told over REST (`ANSWERS`). Sentences are English here and translated where they are told.
 """
 
 from __future__ import annotations
@@ -584,6 +584,43 @@ START: dict[str, Row] = {
 }
 
 
+# What a program is told that asks over REST; a person may read it in the program's output
+
+ANSWERS: dict[str, Row] = {
+    "denied": Row(
+        N_("This token may not do that."),
+        N_("Use the token of the session itself, or one made on the page of tokens."),
+        Kind.YOURS,
+    ),
+    "too-many": Row(
+        N_("Too many bad tokens came from this address."),
+        N_("Wait a minute, then use a good one."),
+        Kind.YOURS,
+    ),
+    "not-understood": Row(
+        N_("The value of “{field}” was not understood."), N_("Send one of the values offered."), Kind.YOURS
+    ),
+    "broken": Row(
+        N_("Something went wrong in the portal."),
+        N_("Try again in a minute; if it happens twice, tell the operators."),
+        Kind.OPERATORS,
+    ),
+    "port-shape": Row(
+        N_("The session's port was not understood."),
+        N_("Send exactly one number from {lowest} to {highest} under the name “port”."),
+        Kind.OPERATORS,
+    ),
+    "port-unexpected": Row(
+        N_("No port is expected from this session."), N_("Start a new session."), Kind.OPERATORS
+    ),
+    "port-token": Row(
+        N_("Only the token of a session may do this."),
+        N_("Send the token that the session was given."),
+        Kind.OPERATORS,
+    ),
+}
+
+
 def find(reason: str) -> Row | None:
     """The row of Slurm's reason as squeue or scontrol prints it, or None."""
     word = _underlined(reason)
@@ -632,7 +669,7 @@ def explain(reason: str, language: str) -> str:
 
 
 def say(code: str, language: str, **values: object) -> str:
-    """A refusal of the policy or of a start by its code, with its next step.
+    """A refusal of the policy, of a start or of a call over REST by its code, with its next step.
 
     Raises:
         KeyError: there is no such code, or a value is missing.
@@ -643,7 +680,7 @@ def say(code: str, language: str, **values: object) -> str:
 
 def refusal(code: str) -> Row:
     """Raises KeyError where there is no such code."""
-    return POLICY[code] if code in POLICY else START[code]
+    return ({**ANSWERS, **START, **POLICY})[code]
 
 
 def everything(language: str) -> list[Told]:

@@ -13,6 +13,9 @@ import batchspawner.api  # it adds its handler when imported; only afterwards ca
 from jupyterhub.apihandlers import APIHandler, default_handlers
 from tornado import web
 
+from portal.hub.language import current
+from portal.reasons import say
+
 PATH = r"/api/batchspawner"
 LOWEST, HIGHEST = 1024, 65535
 LONGEST_BODY = 100
@@ -35,9 +38,9 @@ class PortHandler(APIHandler):
         spawner = self._spawner()
         port = read_port(self.request.body)
         if port is None:
-            raise web.HTTPError(400, 'Send exactly {"port": n} with n from 1024 to 65535')
+            raise web.HTTPError(400, say("port-shape", current(), lowest=LOWEST, highest=HIGHEST))
         if not spawner.take_port(port):
-            raise web.HTTPError(409, "No port is expected from this server")
+            raise web.HTTPError(409, say("port-unexpected", current()))
         self.set_status(201)
         self.finish(json.dumps({"message": "taken"}))
 
@@ -49,7 +52,7 @@ class PortHandler(APIHandler):
                 if hasattr(child, "owns") and child.owns(token):
                     waiting: Waiting = child
                     return waiting
-        raise web.HTTPError(403, "Only the token of a server may do this")
+        raise web.HTTPError(403, say("port-token", current()))
 
 
 def read_port(body: bytes) -> int | None:

@@ -158,7 +158,11 @@ ERRORS = {
         N_("Something went wrong on our side."),
         N_("Try again. If it happens again, tell us the time."),
     ),
-    "invalid": (400, N_("{value} is not offered here. Choose one of the values in the form."), ""),
+    "invalid": (
+        400,
+        N_("A value of the form was not understood, so nothing was done."),
+        N_("Go back, and choose one of the values offered."),
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from portal import look
+from portal import look, reasons
 from portal.locale import COOKIE, negotiate
 from portal.notices.post import Post
 from portal.service import (
@@ -132,6 +132,9 @@ def _answers(app: FastAPI) -> None:
     def told(request: Request, status: int, message: str, code: str, field: str = "") -> Response:
         return JSONResponse({"message": message, "code": code, "field": field}, status)
 
+    def said(request: Request, status: int, code: str, **values: object) -> Response:
+        return told(request, status, reasons.say(code, _words(request).language, **values), code)
+
     def internal_call(request: Request) -> bool:
         return not request.url.path.startswith(f"{BASE}/") or request.url.path.startswith(f"{BASE}/api/")
 
@@ -146,7 +149,7 @@ def _answers(app: FastAPI) -> None:
 
     @app.exception_handler(SlurmUnknown)
     async def unknown(request: Request, error: SlurmUnknown) -> Response:
-        return told(request, 503, "no recent look at Slurm", "slurm-unknown")
+        return said(request, 503, "slurm-unknown")
 
     @app.exception_handler(SignedOut)
     async def signed_out(request: Request, error: SignedOut) -> Response:
@@ -172,10 +175,10 @@ def _answers(app: FastAPI) -> None:
             auditor.hear("access.denied", error.who, _area(request), where, error.reason)
             return frame.error_page(request, _words(request), "denied")
         if auditor.bad_token(_area(request), where):
-            response = told(request, 429, "too many bad tokens from this address", "too-many")
+            response = said(request, 429, "too-many")
             response.headers["Retry-After"] = str(TOKEN_SECONDS)
             return response
-        return told(request, 403, "this token may not do that", "denied")
+        return said(request, 403, "denied")
 
     @app.exception_handler(frame.Missing)
     async def missing(request: Request, error: frame.Missing) -> Response:
@@ -198,14 +201,15 @@ def _answers(app: FastAPI) -> None:
         first = error.errors()[0]
         field = str(first["loc"][-1])
         if internal_call(request):
-            return told(request, 400, f"{field}: {first['msg']}", "invalid", field)
-        return frame.error_page(request, _words(request), "invalid", value=field)
+            message = reasons.say("not-understood", _words(request).language, field=field)
+            return told(request, 400, message, "invalid", field)
+        return frame.error_page(request, _words(request), "invalid")
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         if internal_call(request):
-            return told(request, 500, "something went wrong in the portal", "broken")
+            return said(request, 500, "broken")
         return frame.error_page(request, _words(request), "broken")
 
 

@@ -9,7 +9,6 @@ from portal.forecast import LONGER_DAYS, forecast
 from portal.grants import Grant, Membership, Role, State, state
 from portal.policy import Refusal, Standing, usable
 from portal.pricing import Price, price
-from portal.reasons import explain
 from portal.service.admission import standings
 from portal.service.desk import Desk
 from portal.service.words import Words
@@ -133,7 +132,6 @@ def _queue_job(job: LiveJob, label: str | None, shards_per_gpu: int, words: Word
         label=label or "",
         state=job.state,
         reason=job.reason if waiting else "",
-        reason_text=explain(job.reason, words.language) if waiting and job.reason else "",
         partition=job.partition,
         gpus=gpus_of(job.tres, shards_per_gpu),
         nodes=job.nodes,

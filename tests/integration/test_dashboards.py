@@ -119,7 +119,6 @@ def job(number: int, **changed: Any) -> QueueJob:
         "label": "",
         "state": "RUNNING",
         "reason": "",
-        "reason_text": "",
         "partition": "gpu",
         "gpus": 1.0,
         "nodes": "gpu01",

@@ -62,7 +62,6 @@ def job(**changed: Any) -> QueueJob:
         "label": "",
         "state": "RUNNING",
         "reason": "",
-        "reason_text": "",
         "partition": "gpu",
         "gpus": 1.0,
         "nodes": "gpu01",
@@ -112,7 +111,7 @@ def test_names_stay_text(language: str) -> None:
     reader = Reader(language=language, contact=HOSTILE)
     hostile_grant = grant(code=HOSTILE, title=HOSTILE, organisation=HOSTILE, state=HOSTILE, role=HOSTILE)
     running = job(mine=True, label=HOSTILE, nodes=HOSTILE, state=HOSTILE)
-    waiting = job(state="PENDING", reason=HOSTILE, reason_text=HOSTILE, partition=HOSTILE, start=None)
+    waiting = job(state="PENDING", reason=HOSTILE, partition=HOSTILE, start=None)
     node = LiveNode(name=HOSTILE, state=HOSTILE, partition=HOSTILE, gpus=8)
 
     for html in (

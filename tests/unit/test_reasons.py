@@ -130,7 +130,7 @@ def places(row: reasons.Row) -> dict[str, str]:
     return dict.fromkeys(re.findall(r"\{(\w+)\}", row.what + row.step), "x")
 
 
-@pytest.mark.parametrize("code", [*reasons.POLICY, *reasons.START])
+@pytest.mark.parametrize("code", [*reasons.POLICY, *reasons.START, *reasons.ANSWERS])
 def test_every_refusal_ends_with_a_next_step_in_both_languages(code: str) -> None:
     """What and why, then what to do."""
     row = reasons.refusal(code)
@@ -157,7 +157,7 @@ def codes(folder: str, call: str) -> set[str]:
 def test_no_refusal_is_said_that_is_not_in_the_table() -> None:
     """Spawners and hub say a code; the policy gives one. Every state of a grant that refuses has its row."""
     said = codes("spawners", "say") | codes("spawners", "_failure") | codes("portal/hub", "say")
-    assert {"portal", "sbatch", "no-call-back", "busy"} <= said and said <= {*reasons.START}
+    assert {"portal", "sbatch", "no-call-back", "busy"} <= said and said <= {*reasons.START, *reasons.ANSWERS}
     given = codes("portal", "Refusal") | {
         f"grant-{state.value}" for state in State if state is not State.ACTIVE
     }
