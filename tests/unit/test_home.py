@@ -29,6 +29,7 @@ from portal.service.main import create
 from portal.service.starting import NextStart, next_start
 from portal.service.wishes import wish
 from portal.service.words import Words
+from portal.settings import Database
 from portal.store import Store, audit, books, connect, migrate, people, programme
 from portal.store.people import Choice
 from portal.units import GPU_HOUR
@@ -53,12 +54,14 @@ ORIGIN = {"Origin": "http://portal--service.localhost:8000"}
 UNIX = {"pi": "shared", "member": "shared", "other": "shared", "nobody": "shared"}
 
 
-def desk_with(home_folder: Path, accounts: str) -> Desk:
+def desk_with(home_folder: Path, accounts: str, database: Database) -> Iterator[Desk]:
     environ = {"PORTAL_SLURM__ACCOUNTS": accounts, "PORTAL_SLURM__SHARED_USER": "shared"}
     (home_folder / "secrets").mkdir()
     for name in SECRETS:
         (home_folder / "secrets" / name).write_text(secrets.token_hex(16))
-    settings = settings_module.load(environ=environ).model_copy(update={"home": home_folder})
+    settings = settings_module.load(environ=environ).model_copy(
+        update={"home": home_folder, "database": database}
+    )
     engine = connect(settings.database_url)
     migrate(engine)
     desk = Desk(settings, Store(engine))
@@ -73,7 +76,8 @@ def desk_with(home_folder: Path, accounts: str) -> Desk:
     for person in UNIX:
         documents.accept(desk, person, "")
     see(desk, look())
-    return desk
+    yield desk
+    engine.dispose()
 
 
 def add_grant(desk: Desk, db: object, grant: Grant, amount: int) -> None:
@@ -84,15 +88,15 @@ def add_grant(desk: Desk, db: object, grant: Grant, amount: int) -> None:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, database: Database) -> Iterator[Desk]:
     """Each person has a Unix account of their own."""
-    yield desk_with(tmp_path, "own")
+    yield from desk_with(tmp_path, "own", database)
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[Desk]:
+def shared(tmp_path: Path, database: Database) -> Iterator[Desk]:
     """All people share one Unix account, so Slurm cannot tell them apart."""
-    yield desk_with(tmp_path, "shared")
+    yield from desk_with(tmp_path, "shared", database)
 
 
 def node(used: float = 0, cores: int = 0, state: str = "MIXED", **changes: object) -> LiveNode:

@@ -37,7 +37,7 @@ from portal.notices.wording import told
 from portal.pricing import Price
 from portal.service.desk import Desk
 from portal.service.words import Words
-from portal.settings import Mail, Settings
+from portal.settings import Database, Mail, Settings
 from portal.store import Db, Store, books, connect, migrate, notices, people, programme
 from portal.store.books import Job
 from portal.store.notices import Notice, Preference
@@ -141,8 +141,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    engine = connect(settings.database_url)
+def store(settings: Settings, database: Database) -> Iterator[Store]:
+    engine = connect(settings.model_copy(update={"database": database}).database_url)
     migrate(engine)
     store = Store(engine)
     with store.write() as db:
