@@ -40,9 +40,7 @@ KINDS = {
     "consent.accepted": Kind(N_("Terms accepted"), N_("{who} accepted {subject}, version {version}.")),
     "problem.reported": Kind(N_("Problem reported"), N_("{who} reported a problem: {subject}.")),
     "export": Kind(N_("Export"), N_("{who} exported {subject}: {count} lines.")),
-    "settings.changed": Kind(
-        N_("Settings changed"), N_("The settings in section {subject} are not those recorded before.")
-    ),
+    "settings.changed": Kind(N_("Settings changed"), N_("The settings in section {subject} are new.")),
     "service.started": Kind(N_("Process started"), N_("{who} started.")),
     "access.denied": Kind(N_("Access denied"), N_("{who} was not let in to {subject}: {reason}.")),
     "events.dropped": Kind(
@@ -85,6 +83,7 @@ BY = {
     "notebook": N_("from the notebook"),
     "other": N_("it belongs to another person"),
 }
+DOCUMENTS = {"terms": N_("Terms of use"), "privacy": N_("Privacy notice")}
 ROLES = {
     "officer": N_("programme officer"),
     "operator": N_("operator"),

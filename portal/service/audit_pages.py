@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from ipaddress import ip_address
+from string import Formatter
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -19,9 +20,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from portal.audit import Link
-from portal.audit.kinds import ALARM, BY, KINDS, MANY, NOBODY, PROCESSES, REASONS, ROLES
+from portal.audit.kinds import ALARM, BY, DOCUMENTS, KINDS, MANY, NOBODY, PROCESSES, REASONS, ROLES
 from portal.identity import Role
-from portal.locale import N_
+from portal.locale import N_, filled
 from portal.service import shipping
 from portal.service.access import BASE, Denied
 from portal.service.desk import Desk
@@ -254,13 +255,6 @@ def _rows(desk: Desk, db: Db, words: Words, links: list[Link], everything: bool)
     return [_row(words, item, names, _zone(desk)) for item in links]
 
 
-class _Values(dict[str, str]):
-    """What a sentence may name; what an older line does not have reads as a dash."""
-
-    def __missing__(self, key: str) -> str:
-        return "–"
-
-
 def _row(words: Words, item: Link, names: dict[str, str], zone: ZoneInfo) -> Row:
     one, kind = item.event, KINDS.get(item.event.what)
     facts: dict[str, Any] = json.loads(one.detail)
@@ -272,9 +266,12 @@ def _row(words: Words, item: Link, names: dict[str, str], zone: ZoneInfo) -> Row
     def called(id: str) -> str:
         return names.get(id) or (words.gettext(PROCESSES[id]) if id in PROCESSES else id)
 
-    values = _Values({name: str(value) for name, value in facts.items()})
+    # what an older line does not hold reads as a dash
+    values = {name: "–" for _, name, _, _ in Formatter().parse(kind.sentence) if name}
+    values |= {name: str(value) for name, value in facts.items()}
     values["who"] = called(one.who) if one.who else words.gettext(NOBODY)
-    values["subject"] = called(one.subject)
+    document = DOCUMENTS.get(one.subject)
+    values["subject"] = words.gettext(document) if document else called(one.subject)
     for name, sentences in (("reason", REASONS), ("by", BY)):
         if values.get(name) in sentences:
             values[name] = words.gettext(sentences[values[name]])
@@ -283,9 +280,9 @@ def _row(words: Words, item: Link, names: dict[str, str], zone: ZoneInfo) -> Row
             held = (words.gettext(ROLES.get(role, role)) for role in values[name].split())
             values[name] = ("、" if words.chinese else ", ").join(held)
     if facts.get("many"):
-        sentence = words.gettext(MANY).format(count=facts.get("count", 1))
+        sentence = filled(words.gettext(MANY), count=facts.get("count", 1))
     else:
-        sentence = words.gettext(kind.sentence).format_map(values)
+        sentence = filled(words.gettext(kind.sentence), **values)
         if facts.get("count", 1) > 1 and "{count}" not in kind.sentence:
             sentence += " " + words.gettext("({count} times)").format(count=facts["count"])
     return Row(item, at, sentence, words.gettext(kind.name), True)
