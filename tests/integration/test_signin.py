@@ -138,6 +138,11 @@ class Centre:
             process.kill()
             process.wait()
 
+    def kill(self, name: str) -> None:
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
     def close(self) -> None:
         for name in list(self._running):
             self.stop(name)
@@ -362,24 +367,93 @@ def test_home_is_the_portal_while_it_answers(centre: Centre, page: Page) -> None
     assert page.url == f"{centre.url}/hub/home"
 
 
+def told(portal: Recorder) -> list[dict[str, Any]]:
+    """The events that the portal was told, in their order."""
+    calls = [one for one in portal.told if one["path"] == "/internal/events"]
+    return [event for call in calls for event in call["events"]]
+
+
 def test_the_portal_learns_who_signed_in_once_it_answers(centre: Centre, page: Page) -> None:
     """Name and roles go to the portal even if it was down at the moment of sign-in."""
     sign_in(centre, page, "officer")
+    who = centre.person("officer")
     with portal_up(centre) as portal:
-        until(lambda: portal.told, 10, "the portal was not told")
-        told = [one for one in portal.told if one["person"] == centre.person("officer")]
-    assert told == [
-        {
-            "path": "/internal/sign-in",
-            "token": f"Bearer {centre.settings.secret('hub.token')}",
-            "person": centre.person("officer"),
-            "issuer": centre.settings.identity.issuer,
-            "subject": "officer",
-            "name": PEOPLE["officer"].name,
-            "email": PEOPLE["officer"].email,
-            "roles": ["officer"],
-        }
+        until(lambda: any(one["who"] == who for one in told(portal)), 10, "the portal was not told")
+        mine = [one for one in told(portal) if one["who"] == who and one["what"] == "sign-in"][-1]
+    assert mine["person"] == {
+        "person": who,
+        "issuer": centre.settings.identity.issuer,
+        "subject": "officer",
+        "name": PEOPLE["officer"].name,
+        "email": PEOPLE["officer"].email,
+        "roles": ["officer"],
+    }
+    assert (mine["where"], mine["browser"]) == ("127.0.0.1", "Chrome/Linux")
+    assert {one["token"] for one in portal.told} == {f"Bearer {centre.settings.secret('hub.token')}"}
+
+
+def test_what_happened_while_the_portal_was_away_outlives_the_hub(centre: Centre, page: Page) -> None:
+    """Sign-ins, refusals and sign-outs are told in their order, though the hub was killed in between."""
+    give_password(centre, page, "nomfa")
+    page.get_by_role("heading", name="second factor").wait_for()
+    page.context.clear_cookies()
+    sign_in(centre, page, "pi")
+    page.goto(f"{centre.url}/hub/logout")
+    page.click("#sign-out")
+    page.wait_for_url(f"{centre.url}/hub/signed-out")
+    spool = centre.home / "hub-events.jsonl"
+    assert spool.stat().st_mode & 0o777 == 0o600
+    centre.kill("hub")
+    centre.start_hub()
+    with portal_up(centre) as portal:
+        until(lambda: told(portal) and told(portal)[-1]["what"] == "service.started", 10, "nothing was told")
+        heard = told(portal)
+        until(lambda: len(spool.read_text().splitlines()) == 1, 5, "what was told is still kept")
+    tail = [(one["what"], one["who"], one["reason"]) for one in heard][-4:]
+    assert tail == [
+        ("sign-in.refused", centre.person("nomfa"), "second-factor"),
+        ("sign-in", centre.person("pi"), ""),
+        ("sign-out", centre.person("pi"), ""),
+        ("service.started", "process:hub", ""),
     ]
+    numbers = [one["number"] for one in heard]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert len({one["stream"] for one in portal.told}) == 1
+
+
+def test_an_address_that_a_client_writes_does_not_count(centre: Centre) -> None:
+    """Through the real proxy, whatever headers come with the request."""
+    for header in ("X-Forwarded-For", "X-Real-Ip", "Forwarded"):
+        answer = httpx.get(
+            f"http://127.0.0.1:{centre.base}/hub/oauth_callback?code=abc&state=def",
+            headers={"Host": urlsplit(centre.url).netloc, header: "8.8.8.8"},
+            trust_env=False,
+        )
+        assert answer.status_code == 400
+    with portal_up(centre) as portal:
+        until(lambda: any(one["reason"] == "not-finished" for one in told(portal)), 10, "nothing was told")
+        refused = [one for one in told(portal) if one["reason"] == "not-finished"]
+    assert {one["where"] for one in refused} == {"127.0.0.1"}
+
+
+def test_many_bad_tokens_are_answered_429_and_a_good_one_is_served(centre: Centre) -> None:
+    """All from one address, as that of an organisation may be."""
+
+    def ask(token: str) -> int:
+        return httpx.get(
+            f"http://127.0.0.1:{centre.base}/hub/api/user",
+            headers={"Host": urlsplit(centre.url).netloc, "Authorization": f"token {token}"},
+            trust_env=False,
+        ).status_code
+
+    statuses = [ask(f"bad{number}") for number in range(32)]
+    assert statuses == [403] * 30 + [429] * 2
+    assert ask(centre.settings.secret("portal-hub.token")) == 200
+    with portal_up(centre) as portal:
+        until(lambda: any(one["reason"] == "token" for one in told(portal)), 10, "nothing was told")
+        denied = [one for one in told(portal) if one["reason"] == "token"]
+    assert {(one["what"], one["subject"]) for one in denied} == {("access.denied", "hub-api")}
+    assert len(denied) <= 21
 
 
 def test_a_part_that_is_down_says_so_in_plain_words(centre: Centre, page: Page) -> None:
