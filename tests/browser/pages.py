@@ -162,6 +162,8 @@ PAGES = (
     Page("start-closed", "outsider", hub("spawn")),
     Page("waiting", "pi", lambda tab, scene: tab.goto(scene.pending("pi"))),
     Page("not-started", "operator", lambda tab, scene: tab.goto(scene.pending("operator"))),
+    Page("audit", "officer", portal("audit")),
+    Page("alarms", "operator", portal("audit")),
     Page("not-running", "officer", lambda tab, scene: tab.goto(scene.pending("officer"))),
     Page("receipt", "instructor", lambda tab, scene: tab.goto(f"{scene.portal}/sessions/{scene.receipt}")),
     Page("receipt-so-far", "researcher", _receipt_so_far),
