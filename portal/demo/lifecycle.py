@@ -122,6 +122,9 @@ def _watch(plan: Plan, supervisor: Supervisor, say: Callable[[str], None]) -> in
     while supervisor.alive():
         power_cut.touch(plan.home)
         time.sleep(1)
+        for program in plan.programs:
+            if program.own_log:
+                supervisor.turn_log(program.name)
         for state in supervisor.states():
             if state.state == "FATAL" and state.name not in given_up:
                 given_up.add(state.name)

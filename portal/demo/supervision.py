@@ -212,6 +212,13 @@ class Supervisor:
         while any(self.state(name).state in (*UNSTOPPED, "STOPPING") for name in names):
             time.sleep(0.1)
 
+    def turn_log(self, name: str) -> None:
+        """Put a process's own log aside when it is long, and have it begin anew, as Slurm's daemons do on SIGUSR2."""
+        log = self.logs / f"{name}.log"
+        if log.exists() and log.stat().st_size > LOG_BYTES and (pid := self.state(name).pid):
+            log.replace(log.with_suffix(".log.1"))
+            os.kill(pid, signal.SIGUSR2)
+
     def alive(self) -> bool:
         """Whether the supervisor that this object opened still runs."""
         return self._alive()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
+from waiting import until
 
 from portal import listeners
 from portal.demo import processes
 from portal.demo.bare import Cluster
+from portal.demo.supervision import LOG_BYTES
 from portal.settings import Offer
 from portal.sizes import Size, billing, gres
 
@@ -100,3 +103,15 @@ def test_limits_are_enforced(cluster: Cluster, account: str) -> None:
     cluster.run("sacctmgr", "-i", "modify", "qos", account, "set", "GrpTRESMins=billing=-1")
 
     assert reason == "PENDING QOSGrpBillingMinutes"
+
+
+@pytest.mark.parametrize("daemon", ["slurmctld", "slurmdbd", "cpu01"])
+def test_a_long_log_is_put_aside(cluster: Cluster, daemon: str) -> None:
+    """Slurm's daemons write their logs themselves, so nobody else keeps them short; they go on in a new file."""
+    log = cluster.home / "logs" / f"{daemon}.log"
+    os.truncate(log, LOG_BYTES + 1)
+
+    until(log.with_suffix(".log.1").exists, 10, f"{log} stays long")
+    until(log.exists, 10, f"{daemon} does not begin a new log")
+    assert log.stat().st_size < LOG_BYTES
+    assert len(cluster.run("sinfo", "-h", "-N", "-o", "%N").split()) == 6
