@@ -119,8 +119,9 @@ class PortalAuthenticator(GenericOAuthenticator):
 
     def get_handlers(self, app: Any) -> list[tuple[Any, ...]]:
         self.watch.start()
-        events.install()
-        return [*pages.handlers(), *super().get_handlers(app)]
+        ours = pages.handlers()
+        events.install()  # around what that has put around every request
+        return [*ours, *super().get_handlers(app)]
 
     # Who: the verified ID token, and the same person's user info
 

@@ -57,7 +57,8 @@ def install() -> None:
         stopped(self, user, server_name)
         return await stop(self, user, server_name)
 
-    our_prepare.is_ours = our_prepare.tells_events = True  # type: ignore[attr-defined]
+    our_prepare.is_ours = getattr(prepare, "is_ours", False)  # type: ignore[attr-defined]
+    our_prepare.tells_events = True  # type: ignore[attr-defined]
     BaseHandler.prepare = our_prepare
     BaseHandler.spawn_single_user = our_start
     BaseHandler.stop_single_user = our_stop

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyterhub.apihandlers import default_handlers
+from jupyterhub.handlers.base import BaseHandler
 from traitlets.config import Config
 
 from portal import hub
+from portal.hub import events, pages
 from portal.hub.pages import _back
 from portal.settings import Settings, SettingsError
 
@@ -163,3 +166,31 @@ def test_pages_bring_no_style_or_script_of_their_own(path: Path) -> None:
 def test_the_language_switch_returns_to_our_own_pages_only(referer: str, back: str) -> None:
     """The address of the page before comes from the browser."""
     assert _back(referer, "http://localhost:8000") == back
+
+
+@pytest.mark.parametrize("order", [(pages.install, events.install), (events.install, pages.install)])
+def test_every_request_is_checked_in_whatever_order_the_hub_is_prepared(
+    order: tuple[Callable[[], None], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its language is chosen, what another page sent is refused, and the audit hears of it: none replaces another."""
+
+    async def stock(handler: Any) -> None:
+        pass
+
+    monkeypatch.setattr(BaseHandler, "prepare", stock)
+    for name in ("spawn_single_user", "stop_single_user"):
+        monkeypatch.setattr(BaseHandler, name, getattr(BaseHandler, name))
+    for install in order:
+        install()
+
+    assert reached(BaseHandler.prepare) == {"portal.hub.pages", "portal.hub.events", __name__}
+
+
+def reached(prepare: Any) -> set[str]:
+    """The modules of the functions that one call goes through, one wrapped in another."""
+    inner = [cell.cell_contents for cell in prepare.__closure__ or ()]
+    found = {prepare.__module__}
+    for function in inner:
+        if callable(function) and hasattr(function, "__closure__"):
+            found |= reached(function)
+    return found
