@@ -33,7 +33,7 @@ def claims(db: Db, grants: dict[str, Grant]) -> dict[str, list[Claim]]:
     """What may still be charged to each grant (accounting.md, "committed")."""
     found: dict[str, list[Claim]] = defaultdict(list)
     sessions = {session.id: session for session in register.alive(db)}
-    for job in books.open_jobs(db):
+    for job in books.open_jobs(db, started=True):
         if job.grant is None or job.start is None:
             continue
         if job.gone is not None:

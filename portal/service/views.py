@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from portal.client import Allocation, GrantView, LiveJob, Queue, QueueJob, RunOut, View
 from portal.forecast import LONGER_DAYS, forecast
@@ -275,13 +275,15 @@ class _Reading:
             most = job.billing * job.limit_seconds * tasks
         key = (job.id, job.submit) if job else (0, 0)
         waits = job is not None and job.state == "PENDING" and job.gone is None
-        found = Work(
+        grant = self._grants.get((job.grant if job else None) or (session.grant if session else ""))
+        return Work(
             session=session,
             job=job,
             used=used,
-            cost=NOTHING,
+            cost=_price(used, grant) if grant else NOTHING,
             left=left,
             most=most,
+            most_cost=_price(most, grant) if grant and most else NOTHING,
             tasks=tasks,
             array=live.array if live else "",
             place=self._places.get(key) if waits else None,
@@ -291,10 +293,6 @@ class _Reading:
             and job.cluster == self._cluster
             and (job.person == self._person or (job.person == "" and job.grant in self._led)),
         )
-        grant = self._grants.get(found.grant)
-        if grant is None:
-            return found
-        return replace(found, cost=_price(used, grant), most_cost=_price(most or 0, grant))
 
 
 def _price(amount: int, grant: Grant) -> Price:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select
@@ -164,6 +164,7 @@ class Job:
     person: str = ""
 
 
+_columns = [job.c[one.name] for one in fields(Job)]
 KEYS = ("cluster", "id", "submit")
 # made once: a look at a busy cluster writes thousands of jobs
 _insert = job.insert()
@@ -191,7 +192,7 @@ def ended_of(db: Connection, person: str, most: int, unowned_in: Iterable[str] =
 
 def _whose(person: str, unowned_in: Iterable[str]) -> Select[Any]:
     unowned = and_(job.c.person == "", job.c.session.is_(None), job.c.grant.in_(list(unowned_in)))
-    return select(job).where(or_(job.c.person == person, unowned)).order_by(job.c.submit, job.c.id)
+    return select(*_columns).where(or_(job.c.person == person, unowned)).order_by(job.c.submit, job.c.id)
 
 
 def cancel(db: Connection, cluster: str, id: int, submit: int, person: str, at: int) -> bool:
@@ -219,30 +220,35 @@ def unwanted(db: Connection, cluster: str) -> list[tuple[int, int, str, int]]:
     return [(row[0], row[1], row[2], row[3]) for row in db.execute(query.where(alive))]
 
 
-def open_jobs(db: Connection, cluster: str | None = None, grant: str | None = None) -> list[Job]:
-    """Jobs not booked yet: alive, or gone and waiting for their record."""
-    query = select(job).where(job.c.booked.is_(None)).order_by(job.c.submit, job.c.id)
+def open_jobs(
+    db: Connection, cluster: str | None = None, grant: str | None = None, started: bool = False
+) -> list[Job]:
+    """Jobs not booked yet: alive, or gone and waiting for their record. started: only those that have begun."""
+    query = select(*_columns).where(job.c.booked.is_(None)).order_by(job.c.submit, job.c.id)
     if cluster is not None:
         query = query.where(job.c.cluster == cluster)
     if grant is not None:
         query = query.where(job.c.grant == grant)
+    if started:
+        query = query.where(job.c.start.is_not(None))
     return [_job(row) for row in db.execute(query)]
 
 
 def find_job(db: Connection, cluster: str, id: int, submit: int) -> Job | None:
-    row = db.execute(select(job).where(_is(cluster, id, submit))).one_or_none()
+    row = db.execute(select(*_columns).where(_is(cluster, id, submit))).one_or_none()
     return _job(row) if row else None
 
 
 def jobs_of_session(db: Connection, session: str) -> list[Job]:
     return [
-        _job(row) for row in db.execute(select(job).where(job.c.session == session).order_by(job.c.submit))
+        _job(row)
+        for row in db.execute(select(*_columns).where(job.c.session == session).order_by(job.c.submit))
     ]
 
 
 def recent_jobs(db: Connection, grants: Iterable[str], most: int) -> list[Job]:
     """The latest booked jobs of these grants, newest first."""
-    query = select(job).where(job.c.grant.in_(list(grants)), job.c.booked.is_not(None))
+    query = select(*_columns).where(job.c.grant.in_(list(grants)), job.c.booked.is_not(None))
     return [_job(row) for row in db.execute(query.order_by(job.c.end.desc()).limit(most))]
 
 
@@ -280,5 +286,6 @@ def _is(cluster: str, id: int, submit: int):  # type: ignore[no-untyped-def]
     return and_(job.c.cluster == cluster, job.c.id == id, job.c.submit == submit)
 
 
-def _job(row: Row[tuple[object, ...]]) -> Job:
-    return Job(**row._mapping)
+def _job(row: Row[Any]) -> Job:
+    values: Any = tuple(row)
+    return Job(*values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -251,6 +252,14 @@ async def test_home_begins_with_what_can_be_started_and_its_price(desk: Desk, re
     assert "You can start 1 GPU now, until" in english and "Own share at most HK$36.00." in english
     assert 'action="/services/portal/start-again"' in english and "Start as last time" in english
     assert "你現在可以使用「1 個 GPU」" in chinese and "蛋白質" in chinese and "Proteins" not in chinese
+
+
+async def test_readers_of_two_languages_at_once_get_each_their_own(desk: Desk, read: Read) -> None:
+    """Pages are drawn in several threads."""
+    english, chinese = read(desk), read(desk, language="zh-HK")
+    texts = await asyncio.gather(*(reader.text() for _ in range(8) for reader in (english, chinese)))
+    assert all("My grants" in text and "我的獲批資助" not in text for text in texts[::2])
+    assert all("我的獲批資助" in text and "My grants" not in text for text in texts[1::2])
 
 
 async def test_home_promises_nothing_when_all_is_taken(desk: Desk, read: Read) -> None:
