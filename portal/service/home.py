@@ -15,7 +15,7 @@ from portal.client import GrantView
 from portal.policy import Refusal
 from portal.pricing import Price
 from portal.reasons import explain
-from portal.service import admission, views
+from portal.service import admission, notice_pages, views
 from portal.service.access import BASE
 from portal.service.desk import Desk
 from portal.service.frame import AReader, AViewer, page
@@ -65,6 +65,7 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
         mine, last = admission.standings(db, person, now), people.last_choice(db, person)
         grants = views.grant_views(desk, db, mine, words, now)
         going, over = views.work(desk, db, person), views.recent(desk, db, person)
+        news = notice_pages.unread(desk, db, person, words)
     going.sort(key=lambda work: (work.session is None, ORDER.index(work.state)))
     server = next((work for work in going if work.session and work.state != "ending"), None)
     as_at = int(desk.view.at) if desk.view else None
@@ -83,6 +84,7 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
         "waiting": waiting(going, grants),
         "unknown": any(not work.ours and work.job and not work.session for work in shown),
         "over": over,
+        "news": news,
         "fresh": last is None and not over and not going,
         "server": server,
         "next": found if isinstance(found, NextStart) else None,

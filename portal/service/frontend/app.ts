@@ -18,7 +18,7 @@ htmx.defineExtension("calm", {
     const before = news(target);
     morph(target, fresh);
     const changed = [...news(target)].filter(([key, text]) => before.has(key) && before.get(key) !== text);
-    const place = document.getElementById("news");
+    const place = document.getElementById("changes");
     if (place && changed.length) place.textContent = changed.map(([, text]) => text).join(". ");
     return true;
   },
