@@ -139,7 +139,7 @@ class Reader:
     async def text(self, path: str = "/") -> str:
         answer = await self.http.get(f"{BASE}{path}")
         assert answer.status_code in (200, 286), answer.text
-        return " ".join(re.sub(r"</?strong>", "", answer.text).split())
+        return " ".join(re.sub(r"</?strong>", "", answer.text).replace("\u00a0", " ").split())
 
 
 Read = Callable[..., Reader]
