@@ -91,6 +91,7 @@ def _frame(settings: Settings, base: str, here: str, choice: Choice, now: float)
         "here": here,
         "signed_in": True,
         "name": "",
+        "unread": 0,
         "officer": False,
         "from": base + here,
         "shared": settings.slurm.accounts == "shared",

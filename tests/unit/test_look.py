@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from portal import look
+from portal.dashboards import frame as dashboards
+from portal.dashboards.frame import Choice
 from portal.service import frame
+from portal.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 TOKENS = (look.FOLDER / "tokens.css").read_text()
@@ -163,3 +166,16 @@ def test_what_names_its_version_is_kept_for_good() -> None:
     assert "immutable" in look.keeping("fonts/noto-sans-hk-1-0123abcd.woff2", named=False)
     assert "immutable" in look.keeping("tokens.css", named=True)
     assert look.keeping("tokens.css", named=False) == "no-cache"
+
+
+@pytest.mark.parametrize("language", ["en", "zh_Hant_HK"])
+def test_the_shared_frame_stands_around_a_dashboard(language: str) -> None:
+    """It finds all that it names, around the dashboard and around the page that says why there is none."""
+    choice = Choice(language, "dark")
+    page = dashboards.around(Settings(), "/services/dash/", "queue", choice, now=0)
+    error = dashboards.error(Settings(), "/services/dash/", choice, "<title>", "sentence", now=0)
+
+    assert 'aria-current="page"' in str(page["above"])
+    assert "data-printed" in str(page["below"])
+    assert 'data-theme="dark"' in error
+    assert "&lt;title&gt;" in error
