@@ -2,8 +2,15 @@
 
 addEventListener("beforeprint", () => {
   const now = new Date();
-  const time = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
-  for (const place of document.querySelectorAll("[data-printed]")) place.textContent = time.format(now);
+  for (const place of document.querySelectorAll<HTMLElement>("[data-printed]")) {
+    const time = new Intl.DateTimeFormat(document.documentElement.lang, {
+      dateStyle: "medium",
+      timeStyle: "short",
+      hourCycle: "h23",
+      timeZone: place.dataset.printed,
+    });
+    place.textContent = time.format(now);
+  }
 });
 
 export {};
