@@ -112,7 +112,7 @@ def queue(desk: Desk, person: str, words: Words) -> Queue:
         as_at=int(view.at) if view else None,
         nodes=view.nodes if view else [],
         jobs=[
-            _queue_job(job, mine.get((job.id, job.submit)), shards.get(job.partition.split(",")[0], 0), words)
+            _queue_job(job, mine.get((job.id, job.submit)), shards.get(job.partition.split(",")[0], 0))
             for job in (view.jobs if view else [])
         ],
     )
@@ -123,7 +123,7 @@ def _label(row: Work, job: Job, words: Words) -> str:
     return words.gettext("Notebook") if row.session else job.name
 
 
-def _queue_job(job: LiveJob, label: str | None, shards_per_gpu: int, words: Words) -> QueueJob:
+def _queue_job(job: LiveJob, label: str | None, shards_per_gpu: int) -> QueueJob:
     """label: None for other people's jobs, of which no name is shown. shards_per_gpu: on the nodes it asks for."""
     waiting = job.state == "PENDING"
     return QueueJob(
