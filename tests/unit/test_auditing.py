@@ -6,12 +6,20 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import FastAPI
 from sqlalchemy import text
 
@@ -360,6 +368,61 @@ def test_lines_are_shipped_to_syslog_and_a_broken_connection_loses_none(
     assert heads[0] == "<109>1 2027-01-15T08:00:00Z localhost aisc-portal -"[: len(heads[0])]
     links = [read_line(text) for text in texts]
     assert [item.number for item in links if item] == list(range(1, 701))
+
+
+def certificate(folder: Path) -> Path:
+    """Key and certificate for 127.0.0.1 in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receiver")])
+    now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file = folder / "receiver.pem"
+    file.write_bytes(key.private_bytes(*form) + signed.public_bytes(Encoding.PEM))
+    return file
+
+
+def test_lines_are_shipped_over_tls_to_the_right_receiver_alone(
+    desk: Clocked, settings: Settings, tmp_path: Path
+) -> None:
+    """A receiver whose certificate we do not know gets nothing."""
+    file = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    server = socket.create_server(("127.0.0.1", 0))
+    got: list[bytes] = []
+
+    def serve() -> None:
+        for _connection in range(2):
+            plain, _ = server.accept()
+            with plain, suppress(ssl.SSLError), context.wrap_socket(plain, server_side=True) as secured:
+                while part := secured.recv(4096):
+                    got.append(part)
+                secured.unwrap()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    place = {"ship": f"syslog+tls://127.0.0.1:{server.getsockname()[1]}"}
+    unknown = settings.model_copy(update={"audit": settings.audit.model_copy(update=place)})
+    known = settings.model_copy(
+        update={"audit": settings.audit.model_copy(update={**place, "ship_ca": str(file)})}
+    )
+    note(desk, 3)
+    with pytest.raises(ShippingError, match="certificate"):
+        shipping.ship(unknown, desk.store)
+    assert not got
+    assert shipping.ship(known, desk.store) == 3
+    thread.join(10)
+    server.close()
+    assert b"".join(got).count(b" - export - ") == 3
 
 
 # the pages
