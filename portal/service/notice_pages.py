@@ -94,12 +94,12 @@ def read(
     desk: ADesk,
     until: FormNumber = 0,
     only: FormNumber = 0,
-    back: Annotated[Literal["", "notices"], Form()] = "notices",
+    back: Annotated[Literal["home", "notices"], Form()] = "notices",
 ) -> Response:
     """Mark as read what was shown: all up to a number, or one notice."""
     with desk.store.write() as db:
         notices.mark_read(db, person, until, desk.now(), only or None)
-    return RedirectResponse(f"{BASE}/{back}", 303)
+    return RedirectResponse(f"{BASE}/notices" if back == "notices" else f"{BASE}/", 303)
 
 
 @router.get("/news")
