@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import email
 import email.policy
@@ -11,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from portal import settings as settings_module
+from portal.client import FinishedJob, View
 from portal.grants import Category, Decided, Grant, Membership, Organisation, Role
 from portal.ledger import Entry
 from portal.ledger import Kind as Line
@@ -35,10 +38,13 @@ from portal.notices.post import KEEP_SECONDS, PATIENCE_SECONDS, SENDING, TIDY_SE
 from portal.notices.telling import quiet_end
 from portal.notices.wording import told
 from portal.pricing import Price
+from portal.service import internal
+from portal.service.booking import LAPSE_SECONDS, book, see
 from portal.service.desk import Desk
+from portal.service.main import create
 from portal.service.words import Words
 from portal.settings import Database, Mail, Settings
-from portal.store import Db, Store, books, connect, migrate, notices, people, programme
+from portal.store import Db, Store, books, connect, migrate, notices, people, programme, register
 from portal.store.books import Job
 from portal.store.notices import Notice, Preference
 from portal.store.register import Session as NotebookSession
@@ -785,3 +791,42 @@ def test_a_closed_grant_is_no_longer_watched(desk: At) -> None:
     watch.grants_ending(desk)
     with desk.store.read() as db:
         assert notices.of_person(db, "p1") == []
+
+
+async def test_the_hooks_are_where_things_happen(desk: At, tmp_path: Path) -> None:
+    """A session that lapses, one that is ready late, one that runs to its limit: through the service's own doors."""
+    for number, person in ((1, "p1"), (2, "p2"), (3, "p3")):
+        with desk.store.write() as db:
+            register.register(
+                db, replace(SESSION, id=f"s{number}", person=person, job=None if number == 1 else number)
+            )
+    desk.time = NOW + LAPSE_SECONDS
+    see(desk, View(cluster="aisc", at=desk.time, jobs=[], nodes=[]))
+    assert only(desk, "p1").kind == "session-failed"
+
+    internal.report_ready("s2", desk)
+    assert only(desk, "p2").kind == "session-ready"
+
+    done = FinishedJob(
+        cluster="aisc", id=3, submit=NOW, start=NOW, end=NOW + 3600, elapsed=3600, state="TIMEOUT", user="u",
+        account=GRANT.account, qos=GRANT.account, name="aisc-s3", billing=1000,
+    )  # fmt: skip
+    for _ in range(2):
+        book(desk, [done])
+    assert only(desk, "p3").values["own"] == 900
+
+
+async def test_the_service_sends_while_it_runs(desk: At, box: Box, tmp_path: Path) -> None:
+    """From its start to its stop, beside its requests."""
+    (tmp_path / "secrets").mkdir(exist_ok=True)
+    for name in ("hub.token", "agent.token", "dashboards.token", "portal-hub.token", "portal.key"):
+        (tmp_path / "secrets" / name).write_text("secret")
+    real = Desk(desk.settings, desk.store)
+    with desk.store.write() as db:
+        letter_to(real, db, "ops@aisc.example", "alarm", "a", **ALARM)
+    arrived = threading.Event()
+    box.after = arrived.set
+    app = create(desk.settings, desk.store)
+    async with app.router.lifespan_context(app):
+        assert await asyncio.to_thread(arrived.wait, 10)
+    assert [got["To"] for got in box.got] == ["ops@aisc.example"]
