@@ -73,8 +73,8 @@ def test_a_browser_tells_of_what_is_new_once_and_only_when_asked_to(browser: Bro
 
         other = second if teller is first else first
         other.goto(address)
-        expect(other.get_by_text("1 unread")).to_be_visible()
-        expect(other.get_by_role("link", name="Notices 1")).to_be_visible()
+        expect(other.get_by_text("1 unread", exact=True)).to_be_visible()
+        expect(other.get_by_role("link", name="Notices 1 unread")).to_be_visible()
         other.get_by_role("button", name="Mark all as read").click()
         expect(other.get_by_text("You have read them all.")).to_be_visible()
 
