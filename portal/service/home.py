@@ -74,7 +74,6 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
     found = None if server or stale else next_start(desk, mine, last, now)
     return {
         "now": now,
-        "news": news,
         "grants": grants,
         "usable": [grant for grant in grants if not grant.remedy],
         "as_at": as_at,
