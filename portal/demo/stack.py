@@ -192,8 +192,9 @@ def _waves(site: Site) -> list[list[Program]]:
 
 def known(settings: Settings) -> list[Known]:
     """What listens in the demonstration beside the portal's own services, and why."""
-    site = Site(settings.home, settings.web.port)
-    programs = [program for wave in [*cluster.waves(site.layout), *_waves(site)] for program in wave]
+    site = Site(settings.home, settings.web.port, "postgresql" if settings.database.url else "sqlite")
+    waves = [*cluster.waves(site.layout), *_database(site), *_waves(site)]
+    programs = [program for wave in waves for program in wave]
     return [Supervisor(site.home).known, *(one for program in programs for one in program.listens)]
 
 
