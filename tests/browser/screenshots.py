@@ -12,7 +12,7 @@ from pathlib import Path
 import pages
 from conftest import CHECKOUT, Stack
 from pages import LANGUAGES, PAGES, THEMES, Page, Scene
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Error
 from playwright.sync_api import Page as Tab
 
 ALL = CHECKOUT / ".screenshots"
@@ -30,6 +30,7 @@ def test_every_page(browser: Browser, stack: Stack) -> None:
     """One file for each page, width, language and theme."""
     shutil.rmtree(ALL, ignore_errors=True)
     SHOWN.mkdir(parents=True, exist_ok=True)
+    missing = []
     with pages.scene(browser, stack) as scene:
         for language in LANGUAGES:
             for who in ("", *pages.PEOPLE):
@@ -37,9 +38,13 @@ def test_every_page(browser: Browser, stack: Stack) -> None:
                 for page in PAGES:
                     if page.who == who:
                         tab = context.new_page()
-                        _page(tab, scene, page, language)
+                        try:
+                            _page(tab, scene, page, language)
+                        except Error as fault:  # the others are worth having
+                            missing.append(f"{page.name} {language}: {fault.message.splitlines()[0]}")
                         tab.close()
                 context.close()
+    assert missing == []
 
 
 def _page(tab: Tab, scene: Scene, page: Page, language: str) -> None:
