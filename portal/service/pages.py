@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -22,6 +23,8 @@ from portal.service.words import Words
 from portal.store import people, register
 
 router = APIRouter(prefix=BASE)
+
+STOP_TRIES = 8
 
 
 def notebook_url(desk: Desk, person: str) -> str:
@@ -133,14 +136,17 @@ async def _stop_server(desk: Desk, person: str) -> None:
     async with httpx.AsyncClient(
         base_url=desk.settings.hub_api_url, headers=headers, timeout=25, trust_env=False
     ) as hub:
-        try:
-            answer = await hub.delete(f"/users/{person}/server")
-        except httpx.TimeoutException:
-            return  # the hub has the order; the receipt shows how it goes on
-        except httpx.HTTPError:
-            raise StopFailed from None
-    if answer.status_code >= 400 and answer.status_code != 404:
-        raise StopFailed
+        for _try in range(STOP_TRIES):
+            try:
+                answer = await hub.delete(f"/users/{person}/server")
+            except httpx.TimeoutException:
+                return  # the hub has the order; the receipt shows how it goes on
+            except httpx.HTTPError:
+                raise StopFailed from None
+            if answer.status_code < 400 or answer.status_code == 404:
+                return
+            await asyncio.sleep(1)  # the hub cannot stop what it is about to take for started
+    raise StopFailed
 
 
 class StopFailed(Exception):

@@ -71,7 +71,7 @@ def test_the_whole_path(browser: Browser, stack: Stack) -> None:
 
 def start(page: Page, gpus: str) -> str:
     """Choose grant, size and time, see the price, and start; the address of the notebook."""
-    page.get_by_role("link", name="Start a notebook").click()
+    page.get_by_role("link", name="Other choices").click()
     page.locator("label.choice-card", has_text=PROTEINS).click()
     page.locator("label.choice-card", has_text=gpus).click()
     page.locator("label.choice-card", has_text=re.compile(r"^\s*1 h\s*$")).click()
@@ -142,7 +142,7 @@ def test_a_job_from_a_shell_appears_live(browser: Browser, stack: Stack) -> None
         expect(queue.get_by_text("from-a-shell")).to_be_visible(timeout=10_000)
         home = context.pages[0]
         home.goto(f"{stack.url}/hub/home")
-        expect(home.get_by_text("from-a-shell")).to_be_visible()
+        expect(home.locator("#live strong", has_text="from-a-shell")).to_be_visible()
         allocation = context.new_page()
         allocation.goto(f"{stack.settings.web.service_origin('dash')}/services/dash/allocation")
         expect(allocation.get_by_text("Protein language models")).to_be_visible(timeout=20_000)
@@ -164,7 +164,7 @@ def test_an_outsider_sees_whom_to_ask_and_nothing_else(browser: Browser, stack: 
         page = context.pages[0]
         expect(page.get_by_text("You have no grant yet").first).to_be_visible()
         expect(page.locator("main")).to_contain_text(stack.settings.site.contact)
-        for gone in ("My grants", "Sessions and jobs", "Start a notebook"):
+        for gone in ("My grants", "Sessions and jobs", "Other choices"):
             expect(page.get_by_text(gone)).to_have_count(0)
         page.goto(f"{stack.url}/hub/spawn")
         expect(page.get_by_text("You have no grant yet").first).to_be_visible()
