@@ -15,10 +15,11 @@ LOG_TAIL = 1500
 """Bytes of a log that are looked at."""
 LOG_LINES = 8
 
+# nothing may stand open-ended before a word: a log of one long word would take minutes, and is its writer's to choose
 _SECRETS = (
     re.compile(r"(?i)\b(bearer|token|basic)\s+[\w.~+/=-]{8,}"),
     re.compile(
-        r"(?i)([\w-]*(?:token|secret|password|passwd|api[_-]?key|code|state)[\w-]*[\"']?\s*[=:]\s*)[^\s&,;]+"
+        r"(?i)((?:token|secret|password|passwd|api[_-]?key|code|state)[\w-]{0,60}[\"']?\s*[=:]\s*)[^\s&,;]+"
     ),
     re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"),
     re.compile(r"\b()eyJ[\w-]{5,}(?:\.[\w-]+){1,2}"),
@@ -45,9 +46,7 @@ def last_words(settings: Slurm, person: str, job: int) -> str:
     if settings.accounts != "shared":
         return ""
     try:
-        descriptor = os.open(
-            log_file(shared_home(settings, person), job), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        )
+        descriptor = _open(log_file(shared_home(settings, person), job))
     except OSError:
         return ""
     try:
@@ -59,6 +58,19 @@ def last_words(settings: Slurm, person: str, job: int) -> str:
         os.close(descriptor)
     lines = ["".join(char for char in line if char.isprintable()) for line in text.splitlines()]
     return clean("\n".join(lines[-LOG_LINES:]))
+
+
+def _open(log: Path) -> int:
+    """A descriptor of the log. Neither it nor its folder is followed elsewhere: both names are in the person's hands.
+
+    Raises:
+        OSError.
+    """
+    folder = os.open(log.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        return os.open(log.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def clean(text: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from portal.settings import Slurm
-from portal.slurm.joblog import HIDDEN, clean, last_words, log_file, shared_home
+from portal.slurm.joblog import HIDDEN, LOG_TAIL, clean, last_words, log_file, shared_home
 
 
 def settings(folder: Path) -> Slurm:
@@ -66,6 +67,24 @@ def test_a_secret_does_not_leave_with_the_log(line: str) -> None:
     assert "SECRET" not in shown and "0123456789abcdef" not in shown and "eyJ" not in shown
     assert HIDDEN in shown
     assert shown.startswith("before ")
+
+
+@pytest.mark.parametrize("word", ["token", "code-", "eyJ", "a", "bearer "])
+def test_no_log_keeps_the_reader_busy(word: str) -> None:
+    """Whoever writes it may make it of anything; the portal and the hub answer nobody else meanwhile."""
+    before = time.process_time()
+    clean(word * (LOG_TAIL // len(word)))
+    assert time.process_time() - before < 1
+
+
+def test_a_folder_of_logs_that_leads_elsewhere_is_not_read(tmp_path: Path) -> None:
+    """It is the person's own, and may be made a link to another person's."""
+    log = a_log(tmp_path)
+    (tmp_path / log.name).write_text("of somebody else")
+    log.parent.rmdir()
+    log.parent.symlink_to(tmp_path)
+
+    assert last_words(settings(tmp_path), "pann", 7) == ""
 
 
 def test_plain_words_are_left_alone() -> None:
