@@ -36,7 +36,10 @@ ESSENTIAL = N_(
 USUAL = N_("You get this letter because you use the portal. Choose here what is sent to you, and when:")
 OFFICE = N_("You get this letter because the portal is set to write to this address.")
 
-ADDRESS = re.compile(r"[^\s<>()\[\],;:\\\"@]+@[^\s<>()\[\],;:\\\"@]+")
+_WORD = r"[A-Za-z0-9!#$%&'*+/=^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+ADDRESS = re.compile(rf"{_WORD}(?:\.{_WORD})*@{_LABEL}(?:\.{_LABEL})*")
+"""RFC 5321 without quotes: what is more liberal here is an error where the message is put together."""
 
 
 class NoAddress(Exception):

@@ -396,6 +396,22 @@ def test_no_value_can_add_a_header_or_a_reader(desk: At, box: Box) -> None:
     assert only(desk).mail_fault == "the address is not well formed"
 
 
+@pytest.mark.parametrize("address", ["a@b.", "a@b..c", "a@.b", "a..b@c.hk", ".a@c.hk", "=?utf-8?q?a?=@c.hk"])
+def test_an_address_that_is_none_holds_up_no_other_letter(desk: At, box: Box, address: str) -> None:
+    """Neither a letter to it, nor a report whose writer has it."""
+    with desk.store.write() as db:
+        known = people.Person("p1", "iss", "p1", "u", "Name", address, frozenset())
+        people.record(db, known, NOW)
+    say(desk)
+    with desk.store.write() as db:
+        assert send_report(desk, db, "r1", "It does not open", "text", address)
+    say(desk, person="p2", key="k2")
+    Post(desk).round()
+
+    assert [got["To"] for got in box.got] == [desk.settings.site.contact, "p2@uni.example"]
+    assert only(desk).mail_fault == "the address is not well formed"
+
+
 def test_a_report_reaches_the_operators_and_a_reply_the_person(desk: At, box: Box) -> None:
     """Once sent, nothing of what was written stays here."""
     site = desk.settings.site.model_copy(update={"operators": "ops@aisc.example"})
