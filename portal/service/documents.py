@@ -31,7 +31,7 @@ def require(desk: Desk, person: str) -> None:
         return
     with desk.store.read() as db:
         known = people.accepted(db, person)
-    if any(known.get(document) != desk.settings.site.terms_version for document in TO_ACCEPT):
+    if any((document, desk.settings.site.terms_version) not in known for document in TO_ACCEPT):
         raise NotAccepted
     desk.accepted.add(person)
 

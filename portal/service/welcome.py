@@ -59,7 +59,7 @@ def _welcome(
         status=400 if unticked else 200,
         back=own_path(back),
         unticked=unticked,
-        again=bool(before) and before.get("terms") != site.terms_version,
+        again=bool(before) and ("terms", site.terms_version) not in before,
         privacy=documents.html(site, "privacy", words.language, level=3),
         terms=documents.html(site, "terms", words.language, level=3),
         version=site.terms_version,

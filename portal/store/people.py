@@ -100,10 +100,10 @@ def take_back(db: Connection, token: str, now: int) -> None:
     db.execute(delete(tables.capability).where(over))
 
 
-def accepted(db: Connection, id: str) -> dict[str, str]:
-    """The version of each document that a person accepted last."""
+def accepted(db: Connection, id: str) -> set[tuple[str, str]]:
+    """The documents that a person has accepted, each with its version."""
     query = select(tables.consent.c.document, tables.consent.c.version).where(tables.consent.c.person == id)
-    return {row.document: row.version for row in db.execute(query.order_by(tables.consent.c.at))}
+    return {(row.document, row.version) for row in db.execute(query)}
 
 
 def accept(db: Connection, id: str, document: str, version: str, now: int) -> bool:
