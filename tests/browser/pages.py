@@ -217,15 +217,15 @@ def scene(browser: Browser, stack: Stack) -> Iterator[Scene]:
 
 def _set_going(made: Scene, tabs: dict[str, Tab]) -> None:
     start(tabs["researcher"], made, PROTEINS, "gpu1", 240)
-    start(tabs["instructor"], made, WORKSHOPS, "cpu")
+    start(tabs["instructor"], made, WORKSHOPS, "gpu1", 120)
     start(tabs["operator"], made, FLOODS, "cpu")
     _cancel_start(tabs["operator"], made)
     tabs["researcher"].wait_for_url("**/lab**", timeout=START_SECONDS * 1000)
     tabs["instructor"].wait_for_url("**/lab**", timeout=START_SECONDS * 1000)
     made.receipt = session_of(tabs["instructor"], made)
+    stop(tabs["instructor"], made)
     made.fill()
     start(tabs["pi"], made, PROTEINS, "gpu4", 480)
-    stop(tabs["instructor"], made)
 
 
 def _cancel_start(tab: Tab, scene: Scene) -> None:
