@@ -278,6 +278,16 @@ SLURM: dict[str, Row] = {
         N_("It is being cleaned up after an earlier run."), N_("It starts by itself in a moment."), Kind.WAITS
     ),
     "Prolog": Row(N_("Its nodes are being prepared."), N_("It starts by itself in a moment."), Kind.WAITS),
+    "MaxPoweredUpNodes": Row(
+        N_("As many nodes are switched on as the centre runs at once."),
+        N_("It starts by itself when one of them is free."),
+        Kind.WAITS,
+    ),
+    "MpiPortsBusy": Row(
+        N_("The network ports that its parts need to talk to each other are in use."),
+        N_("It starts by itself when they are free."),
+        Kind.WAITS,
+    ),
     "PowerNotAvail": Row(
         N_("There is not enough electrical power for it now."),
         N_("It starts by itself when there is."),
@@ -408,7 +418,7 @@ JOBS: dict[tuple[str, str, str], Row] = {
 """Limits on the number of jobs and on their time on the clock."""
 
 _LIMIT = re.compile(
-    r"(?:QOS|Assoc)?(?P<scope>Grp|Max|Min)(?P<thing>[A-Za-z]+?)(?P<time>RunMinutes|Minutes)?"
+    r"(?:QOS|Assoc)?(?P<scope>Grp|Max|Min)(?P<thing>[A-Za-z]+?)(?P<time>RunMinutes|RunMins|Minutes)?"
     r"(?P<each>PerJob|PerNode|PerUser|PerAccount)?(?:Limit|NotSatisfied)?"
 )
 _NODES = re.compile(r"ReqNodeNotAvail,_UnavailableNodes:([A-Za-z0-9._,\[\]-]{1,200})")
@@ -643,6 +653,7 @@ def _of_limit(name: str) -> Row | None:
     if not found:
         return None
     scope, thing, time, each = (found[group] or "" for group in ("scope", "thing", "time", "each"))
+    time = time.replace("Mins", "Minutes")  # as Slurm 24 writes some of them
     if not time and (scope, thing, each) in JOBS:
         return JOBS[scope, thing, each]
     return FAMILIES.get((scope, time, each)) if thing in RESOURCES else None

@@ -172,3 +172,11 @@ def test_a_spawner_says_nothing_of_its_own() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SpawnException":
                 assert ast.unparse(node.args[0]).split("(")[0] in allowed, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "reason", ["MaxGRESRunMinsPerUser", "MaxCpuRunMinsPerAccount", "MaxPoweredUpNodes", "MpiPortsBusy"]
+)
+def test_words_of_newer_versions_are_explained(reason: str) -> None:
+    """Slurm 24.11 has these; the library of Debian 12 does not."""
+    assert told(reason, ENGLISH).known
