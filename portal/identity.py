@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,6 +66,15 @@ def words(claim: object) -> tuple[str, ...]:
     if not isinstance(claim, (list, tuple)):
         return ()
     return tuple(word for word in claim if isinstance(word, str))
+
+
+def one_line(claim: object, most: int = 200) -> str:
+    """A claim as a short line of text; empty for anything else.
+
+    People write their own names: no letter of it may break a line, turn the direction of writing, or be none at all.
+    """
+    text = " ".join(claim.split()) if isinstance(claim, str) else ""
+    return "".join(letter for letter in text if unicodedata.category(letter)[0] != "C")[:most].strip()
 
 
 def has_second_factor(claims: Mapping[str, Any], proving: Iterable[str]) -> bool:

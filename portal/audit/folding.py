@@ -82,6 +82,8 @@ class Tries:
         """Note `count` tries at `at`; the number in the window that ends there."""
         tries = self._tries.pop(key, None) or deque()
         self._tries[key] = tries  # at the end: dictionaries keep their order
+        if tries and tries[-1][0] == at:  # a flood is one entry a second
+            count += tries.pop()[1]
         tries.append((at, count))
         while tries and tries[0][0] <= at - self._seconds:
             tries.popleft()

@@ -28,7 +28,7 @@ from portal.hub.language import gettext as _
 from portal.hub.refusal import Refusal, Step
 from portal.hub.spool import Spool
 from portal.hub.watch import PortalWatch
-from portal.identity import RoleGroups, has_second_factor, person_id, roles, words
+from portal.identity import RoleGroups, has_second_factor, one_line, person_id, roles, words
 from portal.settings import Settings
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
@@ -200,13 +200,13 @@ class PortalAuthenticator(GenericOAuthenticator):
 
     async def _tell_portal(self, what: str, model: dict[str, Any], browser: str = "") -> None:
         info = model["auth_state"][self.user_auth_state_key]
-        self.names[model["name"]] = str(info.get("name") or "")
+        name = self.names[model["name"]] = one_line(info.get("name"))
         person = SignIn(
             person=model["name"],
             issuer=self.portal.identity.issuer,
             subject=str(info["sub"]),
-            name=str(info.get("name") or ""),
-            email=str(info.get("email") or ""),
+            name=name,
+            email=one_line(info.get("email"), 254),
             roles=[role.value for role in self._roles(info)],
         )
         await self.watch.tell(what, person, where=events.where(), browser=browser)

@@ -82,6 +82,9 @@ class Spool:
                 self._read_line(line)
         if self._waiting:
             self._next = max(self._next, self._waiting[-1].number + 1)
+        if self._path.exists():
+            # a power cut may have taken lines that the portal knows: no number of theirs may be another event's
+            self._next = max(self._next, int(time.time() * 1000))
         self._rewrite()
 
     def _read_line(self, line: str) -> None:

@@ -75,10 +75,13 @@ class PortalWatch:
 
     async def _keep_looking(self) -> None:
         while True:
-            for folded in self._folding.due(int(time.time())):
-                self._add_folded(folded)
-            if await self.look():
-                await self._tell_untold()
+            try:
+                for folded in self._folding.due(int(time.time())):
+                    self._add_folded(folded)
+                if await self.look():
+                    await self._tell_untold()
+            except Exception:
+                self._log.exception("A look at the portal failed; the next comes")
             await asyncio.sleep(LOOK_SECONDS)
 
     def _add_folded(self, folded: Event) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.identity import Role, RoleGroups, has_second_factor, person_id, roles, words
+from portal.identity import Role, RoleGroups, has_second_factor, one_line, person_id, roles, words
 
 NAMED = RoleGroups(officer="aisc-officers", operator="aisc-operators", instructor="aisc-instructors")
 LINES = st.text(min_size=1).filter(lambda text: "\n" not in text and text.isprintable())
@@ -81,3 +81,18 @@ def test_a_claim_of_mixed_values_keeps_its_words() -> None:
     """Values that are no text are dropped, not guessed at."""
     assert words(["a", 1, None, "b"]) == ("a", "b")
     assert words(7) == ()
+
+
+@pytest.mark.parametrize(
+    ("claim", "read"),
+    [
+        ("Chan Tai Man  陳大文", "Chan Tai Man 陳大文"),
+        ("evil\u202etxt.exe\x00\ud800\r\nBcc: x", "eviltxt.exe Bcc: x"),
+        ("x" * 5000, "x" * 200),
+        (["a", "list"], ""),
+        (None, ""),
+    ],
+)
+def test_a_name_is_one_short_line_whatever_somebody_calls_themselves(claim: object, read: str) -> None:
+    """It is shown to others, put into sentences of the audit and written to a database that takes no NUL."""
+    assert one_line(claim) == read
