@@ -11,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -204,6 +205,17 @@ def _answers(app: FastAPI) -> None:
             message = reasons.say("not-understood", _words(request).language, field=field)
             return told(request, 400, message, "invalid", field)
         return frame.error_page(request, _words(request), "invalid")
+
+    @app.exception_handler(DataError)
+    @app.exception_handler(OverflowError)
+    async def beyond(request: Request, error: Exception) -> Response:
+        """A number or a letter that no database can hold: no error of ours, and not to be told again unchanged."""
+        log.warning(
+            "%s %s holds what cannot be kept: %s", request.method, _area(request), type(error).__name__
+        )
+        if internal_call(request):
+            return said(request, 400, "not-understood", field="?")
+        return frame.error_page(request, _words(request), "missing" if request.method in SAFE else "invalid")
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:

@@ -186,6 +186,15 @@ async def test_notice_terms_and_help_are_open_to_all(http: httpx.AsyncClient, pa
 SIGNED_IN = {"Cookie": "__Host-portal=browser", "Origin": "http://portal--service.localhost:8000"}
 
 
+@pytest.mark.parametrize(
+    "path", [f"jobs/aisc/{2**63}/1", f"jobs/aisc/1/{2**64}/live", "jobs/%00/1/1", "sessions/a%00b", "audit?who=%00"]
+)
+async def test_what_no_database_can_hold_is_no_error_of_ours(http: httpx.AsyncClient, path: str) -> None:
+    """A number beyond all, a letter that is none: there is no such thing, and nobody is to be woken for it."""
+    answer = await http.get(HOME + path, headers=SIGNED_IN)
+    assert answer.status_code in (403, 404)
+
+
 async def test_a_report_is_kept_with_its_number(http: httpx.AsyncClient, settings: Settings) -> None:
     """One file each, closed to others; the person is told the number in it."""
     form = {"text": "It hangs.\nTwice.", "came_from": f"{HOME}sessions/abc", "session": "of-somebody-else"}
