@@ -37,6 +37,13 @@ class Full(web.HTTPError):
         self.yours = yours
 
 
+class NotAccepted(web.HTTPError):
+    """The person has not accepted the terms in force, and is shown nothing before."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "the terms are not accepted")
+
+
 class PortalDown(web.HTTPError):
     """The portal gave no capability, so a page would have nothing to show."""
 
@@ -115,7 +122,7 @@ class Kernels(AsyncMappingKernelManager):
 
         Raises:
             Full: as many pages are open as may be, altogether or for this person.
-            PortalDown: the portal gives no capability.
+            NotAccepted, PortalDown: the portal gives no capability.
         """
         settings: Settings = self.app.portal
         who = viewer.get()
@@ -146,6 +153,8 @@ class Kernels(AsyncMappingKernelManager):
         try:
             return await self.client.open_capability(person)
         except (Refused, Unreachable) as error:
+            if isinstance(error, Refused) and error.code == "terms-not-accepted":
+                raise NotAccepted from None
             log.warning("no capability for %s: %s", person, error)
             raise PortalDown from error
 

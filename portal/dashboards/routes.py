@@ -34,7 +34,7 @@ from voila.tornado.treehandler import TornadoVoilaTreeHandler
 from portal import look
 from portal.dashboards.frame import SCRIPTS, Choice
 from portal.dashboards.frame import error as error_page
-from portal.dashboards.kernels import Full, Kernels, PortalDown
+from portal.dashboards.kernels import Full, Kernels, NotAccepted, PortalDown
 from portal.dashboards.owners import Owners, Viewer, viewer
 from portal.dashboards.signin import BASE, SERVICE, SignInDown
 from portal.locale import COOKIE, COOKIE_DAYS, cookie_domain, negotiate, translator
@@ -146,6 +146,10 @@ def explain(status: int, error: BaseException | None, language: str, timezone: s
             "Sign-in has been down since %(time)s. Your jobs go on running. This page tries again by itself."
         )
         return _("Sign-in does not answer"), sentence % {"time": since}
+    if isinstance(error, NotAccepted):
+        return _("First the terms"), _(
+            "You have not accepted the privacy notice and the terms yet. Go to Home, which asks you, then come back."
+        )
     if isinstance(error, PortalDown):
         return _("The portal does not answer"), _("Your jobs go on running. This page tries again by itself.")
     if isinstance(error, Full) and error.yours:

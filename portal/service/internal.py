@@ -24,7 +24,7 @@ from portal.client import (
     Wish,
 )
 from portal.notices import events
-from portal.service import admission, booking, views, wishes
+from portal.service import admission, booking, documents, views, wishes
 from portal.service.access import SIGNED_IN_SECONDS, Denied, Staff, bearer
 from portal.service.auditing import Auditor
 from portal.service.desk import Desk
@@ -158,6 +158,7 @@ class Lent(BaseModel):
 
 @router.post("/capabilities", dependencies=[by("dashboards")])
 def lend(asked: Lend, desk: ADesk) -> Lent:
+    documents.require(desk, asked.person)
     token = secrets.token_urlsafe(32)
     with desk.store.write() as db:
         people.lend(db, token, asked.person, desk.now() + SIGNED_IN_SECONDS)

@@ -22,6 +22,7 @@ from portal import look, reasons
 from portal.locale import COOKIE, negotiate
 from portal.notices.post import Post
 from portal.service import (
+    admission,
     audit_pages,
     documents,
     frame,
@@ -161,6 +162,8 @@ def _answers(app: FastAPI) -> None:
 
     @app.exception_handler(documents.NotAccepted)
     async def not_accepted(request: Request, error: documents.NotAccepted) -> Response:
+        if internal_call(request):
+            return said(request, 403, admission.NOT_YET_ACCEPTED.code)
         if "hx-request" in request.headers:
             return Response(status_code=403, headers={"HX-Refresh": "true"})
         return welcome.to_welcome(request)

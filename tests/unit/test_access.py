@@ -187,7 +187,8 @@ SIGNED_IN = {"Cookie": "__Host-portal=browser", "Origin": "http://portal--servic
 
 
 @pytest.mark.parametrize(
-    "path", [f"jobs/aisc/{2**63}/1", f"jobs/aisc/1/{2**64}/live", "jobs/%00/1/1", "sessions/a%00b", "audit?who=%00"]
+    "path",
+    [f"jobs/aisc/{2**63}/1", f"jobs/aisc/1/{2**64}/live", "jobs/%00/1/1", "sessions/a%00b", "audit?who=%00"],
 )
 async def test_what_no_database_can_hold_is_no_error_of_ours(http: httpx.AsyncClient, path: str) -> None:
     """A number beyond all, a letter that is none: there is no such thing, and nobody is to be woken for it."""

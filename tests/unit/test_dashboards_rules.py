@@ -405,7 +405,7 @@ def test_a_long_home_gets_short_sockets(tmp_path: Path) -> None:
 def test_refusals_are_plain() -> None:
     """Every refusal says what, and what to do next, and none shows an exception's text."""
     errors: list[tuple[int, BaseException | None]] = [
-        (503, signin.SignInDown(float(NOON))), (503, kernels.PortalDown()), (503, kernels.Full(yours=True)),
+        (503, signin.SignInDown(float(NOON))), (503, kernels.PortalDown()), (403, kernels.NotAccepted()), (503, kernels.Full(yours=True)),
         (503, kernels.Full(yours=False)), (404, None), (403, None), (400, None), (500, ValueError("secret")),
     ]  # fmt: skip
     told = [routes.explain(status, error, "en", "Asia/Hong_Kong") for status, error in errors]

@@ -141,11 +141,14 @@ async def test_a_sign_in_that_was_not_begun_here_is_begun_anew(http: httpx.Async
 
 
 async def test_a_capability_reads_its_own_person_until_it_is_closed(
-    http: httpx.AsyncClient, settings: Settings
+    http: httpx.AsyncClient, settings: Settings, store: Store
 ) -> None:
-    """Grants of that person, and no other."""
+    """Grants of that person, and no other; none before the terms are accepted."""
     who = person_id(settings.identity.issuer, "instructor")
     dashboards = bearer(settings, "dashboards")
+    early = await http.post("/internal/capabilities", json={"person": who}, headers=dashboards)
+    assert (early.status_code, early.json()["code"]) == (403, "terms-not-accepted")
+    documents.accept(Desk(settings, store), who, "")
     token = (await http.post("/internal/capabilities", json={"person": who}, headers=dashboards)).json()[
         "token"
     ]
