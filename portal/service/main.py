@@ -11,7 +11,6 @@ from contextlib import ExitStack, asynccontextmanager
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -42,7 +41,7 @@ from portal.service.desk import Desk
 from portal.service.verifying import Verifier
 from portal.service.words import Words
 from portal.settings import Settings
-from portal.store import Store, Writer, connect, writer
+from portal.store import BEYOND, Store, Writer, connect, writer
 
 log = logging.getLogger("portal.service")
 
@@ -209,8 +208,6 @@ def _answers(app: FastAPI) -> None:
             return told(request, 400, message, "invalid", field)
         return frame.error_page(request, _words(request), "invalid")
 
-    @app.exception_handler(DataError)
-    @app.exception_handler(OverflowError)
     async def beyond(request: Request, error: Exception) -> Response:
         """A number or a letter that no database can hold: no error of ours, and not to be told again unchanged."""
         log.warning(
@@ -219,6 +216,9 @@ def _answers(app: FastAPI) -> None:
         if internal_call(request):
             return said(request, 400, "not-understood", field="?")
         return frame.error_page(request, _words(request), "missing" if request.method in SAFE else "invalid")
+
+    for kind in BEYOND:
+        app.add_exception_handler(kind, beyond)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:

@@ -6,8 +6,12 @@ read stays true until it has written.
 """
 
 from sqlalchemy import Connection as Db
+from sqlalchemy.exc import DataError
 
 from portal.store.engine import StoreError, Writer, connect, describe, migrate, writer
 from portal.store.store import Store
 
-__all__ = ["Db", "Store", "StoreError", "Writer", "connect", "describe", "migrate", "writer"]
+BEYOND = (DataError, OverflowError)
+"""What a database says of a number or a letter that it cannot hold."""
+
+__all__ = ["BEYOND", "Db", "Store", "StoreError", "Writer", "connect", "describe", "migrate", "writer"]
