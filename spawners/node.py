@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -114,6 +115,15 @@ def private_folder() -> str:
     return folder
 
 
+def quiet_lab(folder: str) -> str:
+    """Write JupyterLab's settings of this site below `folder`: it does not ask people whether to fetch news from abroad."""
+    config = Path(folder, "config")
+    (config / "labconfig").mkdir(parents=True)
+    off = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    (config / "labconfig" / "page_config.json").write_text(json.dumps(off))
+    return str(config)
+
+
 def serve(sock: socket.socket) -> NoReturn:
     """Become the notebook server on this socket."""
     import site
@@ -158,7 +168,8 @@ def main() -> None:
     environ["JUPYTERHUB_SERVICE_URL"] = service_url(environ["JUPYTERHUB_SERVICE_URL"], address, port)
     os.environ.clear()
     os.environ.update(clean(environ))
-    os.environ["JUPYTER_RUNTIME_DIR"] = private_folder()
+    os.environ["JUPYTER_RUNTIME_DIR"] = folder = private_folder()
+    os.environ["JUPYTER_CONFIG_PATH"] = quiet_lab(folder)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     serve(sock)
 

@@ -345,11 +345,18 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
 
     async def situation(self, language: str) -> Situation:
         """Where the start has got to."""
-        watch, place = self._watch, None
+        watch, place, expected = self._watch, None, ""
         if watch is not None and self.session.port is None and watch.row and watch.row.phase is Phase.WAITING:
             place = await self.queue.place(watch.job)
+            zone = self.portal_settings.site.timezone
+            expected = situation.when(watch.row.start, zone, language, time.time())
         return situation.of(
-            language, watch is not None, watch.row if watch else None, self.session.port is not None, place
+            language,
+            watch is not None,
+            watch.row if watch else None,
+            self.session.port is not None,
+            place,
+            expected,
         )
 
     async def summary(self, language: str) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """The program on the node, before it becomes the notebook server."""
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +120,12 @@ def test_variables_that_steer_python_or_jupyter_do_not_reach_the_server() -> Non
     assert "/x" not in kept.values()
     assert kept["JUPYTERHUB_API_TOKEN"] == "t" and kept["SLURM_JOB_ID"] == "7"
     assert kept["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_jupyterlab_does_not_ask_whether_to_fetch_news_from_abroad(tmp_path: Path) -> None:
+    """The extension that asks is off, by a file of the session's own."""
+    page = Path(node.quiet_lab(str(tmp_path)), "labconfig", "page_config.json")
+
+    assert json.loads(page.read_text()) == {
+        "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+    }

@@ -1,5 +1,7 @@
 """What the page on which one waits says, and the place in line."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from portal import reasons
@@ -28,6 +30,24 @@ def test_a_waiting_job_says_why_the_next_step_and_its_place(language: str) -> No
     assert now.state == "waiting"
     assert now.message == reasons.explain("Priority", language)
     assert now.title == {ENGLISH: "Waiting · 3rd in line", CHINESE: "輪候中 · 第 3 位"}[language]
+
+
+def test_a_waiting_job_says_when_slurm_expects_it_to_start() -> None:
+    """On the reader's clock; the reason follows."""
+    now = datetime(2026, 11, 21, 16, 0, tzinfo=UTC).timestamp()
+    expected = situation.when("2026-11-21T17:12:09", "Asia/Hong_Kong", ENGLISH, now)
+    said = situation.of(ENGLISH, watched=True, row=row(), called_back=False, place=3, expected=expected)
+
+    assert said.message.startswith("Slurm expects it to start at about 01:12. ")
+    assert said.message.endswith(reasons.explain("Priority", ENGLISH))
+
+
+@pytest.mark.parametrize("start", ["Unknown", "N/A", "", "2026-11-21T15:59:00"])
+def test_no_estimate_is_shown_where_slurm_gives_none_or_an_old_one(start: str) -> None:
+    """A promise that has passed is none."""
+    now = datetime(2026, 11, 21, 16, 0, tzinfo=UTC).timestamp()
+
+    assert situation.when(start, "Asia/Hong_Kong", ENGLISH, now) == ""
 
 
 def test_where_the_place_is_not_known_none_is_shown() -> None:
