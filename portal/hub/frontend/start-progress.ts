@@ -6,6 +6,7 @@ import { part } from "../../look/page";
 /** One event of the hub's progress API; the words are those of spawners/situation.py. progress: percent. */
 interface Report {
   progress?: number;
+  state?: string;
   title?: string;
   heading?: string;
   message?: string;
@@ -52,6 +53,7 @@ note(message.textContent ?? "");
 events.onmessage = (event: MessageEvent<string>) => {
   const report: Report = JSON.parse(event.data);
   if (report.progress) bar.value = report.progress;
+  bar.hidden = report.state === "waiting";
   // at 0 speaks JupyterHub itself, in English only; what our spawners say comes later
   if (report.progress && !report.ready && !report.failed) show(report);
   // ready: the hub redirects to the session; failed: it says why
