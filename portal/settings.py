@@ -67,12 +67,12 @@ class Web(Section):
     proxy_api_port: int = Field(8001, ge=1, le=65535, description="Loopback port of the proxy's own API.")
     portal_port: int = Field(8003, ge=1, le=65535, description="Loopback port of the portal service.")
     dashboards_port: int = Field(8004, ge=1, le=65535, description="Loopback port of the dashboards.")
-    proxies_before: int = Field(
-        0,
+    proxies_before: int | None = Field(
+        None,
         ge=0,
         le=5,
-        description="Reverse proxies of the site in front of ours, each adding to X-Forwarded-For. Whoever can reach "
-        "ours past them could forge an address.",
+        description="Reverse proxies of the site in front of ours, each adding to X-Forwarded-For; empty: one where `url` "
+        "is https, else none. Whoever can reach ours past them could forge an address.",
     )
 
     @field_validator("url")
@@ -82,6 +82,13 @@ class Web(Section):
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
             raise ValueError("write scheme, host and port only, such as https://hub.example.hk")
         return value
+
+    @property
+    def hops(self) -> int:
+        """How many reverse proxies of the site stand in front of ours: one at least ends TLS where `url` is https."""
+        if self.proxies_before is not None:
+            return self.proxies_before
+        return 1 if urlsplit(self.url).scheme == "https" else 0
 
     @property
     def port(self) -> int:

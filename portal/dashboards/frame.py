@@ -63,14 +63,17 @@ def around(
     }
 
 
-def error(settings: Settings, base: str, choice: Choice, title: str, sentence: str, now: float) -> str:
-    """A page that says why there is no dashboard."""
+def error(
+    settings: Settings, base: str, choice: Choice, title: str, sentence: str, now: float, again: bool = True
+) -> str:
+    """A page that says why there is no dashboard. again: whether trying again may help."""
     return _environment.get_template("error.html").render(
         frame=_frame(settings, base, "", choice, now),
         lang=html_lang(choice.language),
         sheets=sheets(f"{base}look/"),
         title=title,
         sentence=sentence,
+        again=again,
         _=translator(choice.language).gettext,
     )
 

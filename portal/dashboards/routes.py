@@ -134,7 +134,7 @@ class Ours(web.RequestHandler):
             self.set_header("Retry-After", str(RETRY_SECONDS))
             self.set_header("Refresh", str(RETRY_SECONDS))
         choice = Choice(self.language, self.theme)
-        self.finish(error_page(self.portal, BASE, choice, title, sentence, time.time()))
+        self.finish(error_page(self.portal, BASE, choice, title, sentence, time.time(), status_code != 404))
 
 
 def explain(status: int, error: BaseException | None, language: str, timezone: str) -> tuple[str, str]:

@@ -31,9 +31,13 @@ class HomeError(Exception):
 
 
 def chosen(checkout: Path, environ: dict[str, str]) -> Path:
-    """PORTAL_HOME, or .run in the checkout, or for root a folder that others can reach as well."""
+    """PORTAL_HOME, or the home of the demonstration whose settings PORTAL_SETTINGS names, or .run in the checkout, or for
+    root a folder that others can reach as well."""
     if environ.get("PORTAL_HOME"):
         return Path(environ["PORTAL_HOME"]).absolute()
+    settings = Path(environ.get("PORTAL_SETTINGS") or "/").absolute()
+    if settings.name == "portal.toml" and (settings.parent / "identity-provider").is_dir():
+        return settings.parent
     return FOR_ROOT if os.geteuid() == 0 else checkout.absolute() / ".run"
 
 

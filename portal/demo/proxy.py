@@ -11,10 +11,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from portal import locale, look
 from portal import settings as settings_module
 from portal.demo import stack
-from portal.settings import Settings
+from portal.settings import Settings, Site
+
+AWAY = Path(__file__).with_name("away.html")
 
 RESTORE_SECONDS = 180
 """How long the hub may take to come up; from then on its own check, every minute, does it."""
@@ -28,9 +35,40 @@ def main() -> None:
     command = [
         *(node, str(stack.proxy_program()), "--ip", "127.0.0.1", "--port", str(web.port)),
         *("--api-ip", "127.0.0.1", "--api-port", str(web.proxy_api_port), "--host-routing"),
-        *("--error-target", f"{settings.hub_api_url.removesuffix('/api')}/error", "--log-level", "warn"),
+        *("--error-path", str(write_away(settings)), "--log-level", "warn"),
     ]
     os.execve(node, command, {**os.environ, "CONFIGPROXY_AUTH_TOKEN": settings.secret("proxy.token")})
+
+
+def write_away(settings: Settings) -> Path:
+    """Write the page that the proxy shows for a part that does not answer, and return its folder.
+
+    It is one file in both languages: a page of the hub would be missing when the hub is away, and the proxy, which asks
+    for it by itself, would not say in which language the person reads.
+    """
+    folder = settings.home / "away"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "error.html").write_text(away(settings.site), encoding="utf-8")
+    return folder
+
+
+def away(site: Site) -> str:
+    """The page in both languages; it tries again by itself."""
+    languages = []
+    for name, title in ((locale.CHINESE, site.name_zh), (locale.ENGLISH, site.name)):
+        _ = locale.translator(name).gettext
+        languages.append(
+            {
+                "lang": locale.html_lang(name),
+                "site": title,
+                "what": _("This part does not answer at the moment"),
+                "why": _("Sessions and jobs that run go on. This page tries again by itself."),
+                "again": _("Try again"),
+            }
+        )
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(AWAY.read_text("utf-8"))
+    tokens = Markup((look.FOLDER / "tokens.css").read_text("utf-8"))
+    return page.render(site=site, first=languages[0]["lang"], languages=languages, tokens=tokens)
 
 
 def _in_background(settings: Settings) -> None:

@@ -107,7 +107,7 @@ def _address(handler: Any) -> str:
     return origin.address(
         handler.request.headers.get("X-Forwarded-For", ""),
         _peer(handler),
-        handler.authenticator.portal.web.proxies_before,
+        handler.authenticator.portal.web.hops,
     )
 
 

@@ -84,7 +84,7 @@ def address_of(request: Request) -> str:
     desk: Desk = request.app.state.desk
     peer = request.client.host if request.client else ""
     told = ",".join(request.headers.getlist("x-forwarded-for"))
-    return origin.address(told, peer, desk.settings.web.proxies_before)
+    return origin.address(told, peer, desk.settings.web.hops)
 
 
 AReader = Annotated[Words, Depends(words_of)]

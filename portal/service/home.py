@@ -28,6 +28,8 @@ from portal.store import people, register
 
 router = APIRouter(prefix=BASE)
 
+OFFICES = ("officer", "operator")
+"""The roles that have work to do here without a grant."""
 SHOWN = 20
 """Sessions and jobs shown one by one; of the others there is the number."""
 ORDER = ("running", "cancelling", "ending", "submitted", "waiting")
@@ -66,6 +68,7 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
         grants = views.grant_views(desk, db, mine, words, now)
         going, over = views.work(desk, db, person), views.recent(desk, db, person)
         news = notice_pages.unread(desk, db, person, words)
+        known = people.person(db, person)
     going.sort(key=lambda work: (work.session is None, ORDER.index(work.state)))
     server = next((work for work in going if work.session and work.state != "ending"), None)
     as_at = int(desk.view.at) if desk.view else None
@@ -94,6 +97,7 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
         "explain": lambda reason: explain(reason, words.language),
         "notebook": notebook_url(desk, person),
         "no_grant": words.refusal(Refusal("no-grant", "grant")) if not grants else "",
+        "office": next((role for role in OFFICES if known and role in known.roles), ""),
     }
 
 

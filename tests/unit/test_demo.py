@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.demo import cluster, homes, install, processes, supervision
+from portal import settings as settings_module
+from portal.demo import cluster, homes, install, processes, proxy, supervision
 from portal.demo.cluster import Layout
 from portal.demo.homes import HomeError
 from portal.demo.supervision import Program, Supervisor
@@ -178,3 +179,23 @@ def test_the_first_error_is_the_reason_given() -> None:
 
     assert install._reason(lines) == "E: Unable to locate package x"
     assert install._reason([]) == "it gave no reason"
+
+
+def test_the_page_of_a_part_that_is_away_needs_nobody(tmp_path: Path) -> None:
+    """Both languages in one file without addresses of ours: the hub, which would draw it, may be what is away."""
+    settings = settings_module.Settings.model_validate({"home": tmp_path, "site": {"name": "A <b> centre"}})
+    written = (proxy.write_away(settings) / "error.html").read_text("utf-8")
+    assert "This part does not answer at the moment" in written
+    assert 'lang="zh-Hant-HK"' in written
+    assert "A &lt;b&gt; centre" in written
+    assert "src=" not in written
+    assert "url(" not in written
+
+
+def test_the_settings_of_a_demonstration_name_its_home(tmp_path: Path) -> None:
+    """As the README has it: PORTAL_SETTINGS alone; PORTAL_HOME wins, and a centre's own settings are no demonstration."""
+    named = {"PORTAL_SETTINGS": str(tmp_path / "portal.toml")}
+    assert homes.chosen(Path("/srv"), named) != tmp_path
+    (tmp_path / "identity-provider").mkdir()
+    assert homes.chosen(Path("/srv"), named) == tmp_path
+    assert homes.chosen(Path("/srv"), named | {"PORTAL_HOME": "/srv/x"}) == Path("/srv/x")

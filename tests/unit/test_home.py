@@ -275,6 +275,21 @@ async def test_home_without_a_grant_says_whom_to_ask(desk: Desk, read: Read) -> 
     assert "start-again" not in text
 
 
+@pytest.mark.parametrize("role", ["officer", "operator"])
+async def test_home_of_an_officer_without_a_grant_leads_to_their_work(
+    desk: Desk, read: Read, role: str
+) -> None:
+    """They are not told to ask a principal investigator; whose role is only to teach is."""
+    for who, roles in (("o", frozenset({role})), ("t", frozenset({"instructor"}))):
+        with desk.store.write() as db:
+            people.record(db, people.Person(who, "iss", who, who, who, "", roles), NOW)
+        documents.accept(desk, who, "")
+    text = await read(desk, "o").text()
+    assert "Open the audit" in text and "What to have ready" not in text
+    assert f"/help/{role}" in text
+    assert "What to have ready" in await read(desk, "t").text()
+
+
 async def test_home_of_somebody_new_explains_three_steps(desk: Desk, read: Read) -> None:
     assert "Your first session in three steps" in await read(desk).text()
     remember(desk, Choice("G-1", "gpu1", 60))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.settings import Settings, SettingsError, load
+from portal.settings import Settings, SettingsError, Web, load
 from portal.sizes import Partition, Size, billing, gres
 
 
@@ -119,3 +119,14 @@ def test_the_proxy_stands_behind_tls(tmp_path: Path) -> None:
     """With https another server has the public port; with http the proxy has it."""
     assert of(tmp_path, '[web]\nurl = "https://hub.example.hk"').web.port == 8000
     assert of(tmp_path, '[web]\nurl = "http://localhost:8100"').web.port == 8100
+
+
+def test_who_ends_tls_counts_as_a_proxy_in_front(tmp_path: Path) -> None:
+    """Else every request would seem to come from that server, and one person's refused sign-ins would be everybody's."""
+    for url, told, hops in (
+        ("https://hub.example.hk", None, 1),
+        ("http://localhost:8000", None, 0),
+        ("https://hub.example.hk", 2, 2),
+        ("https://hub.example.hk", 0, 0),
+    ):
+        assert Web(url=url, proxies_before=told).hops == hops
