@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from jinja2 import Environment, FileSystemLoader, Template
@@ -15,7 +16,7 @@ from portal import look
 from portal.audit import origin
 from portal.locale import COOKIE, N_, negotiate, translator
 from portal.service import documents
-from portal.service.access import BASE, Door, HubAway, SignedOut
+from portal.service.access import BASE, Door, HubAway, SignedOut, own_path
 from portal.service.desk import Desk
 from portal.service.internal import ADesk
 from portal.service.words import Words
@@ -103,7 +104,7 @@ def page(
         settings=desk.settings,
         base=BASE,
         hub=desk.settings.web.url,
-        path=request.url.path,
+        path=_place(request),
         printed=words.moment(desk.now()),
         theme=look.theme(request.cookies),
         carry=look.carried(desk.settings.web.url, request.cookies),
@@ -113,6 +114,13 @@ def page(
         **values,
     )
     return HTMLResponse(html, status, {"Cache-Control": "no-store"})
+
+
+def _place(request: Request) -> str:
+    """The page that a choice of language leads back to: where a form was sent from, for what it was sent to is no page."""
+    if request.method in ("GET", "HEAD"):
+        return request.url.path
+    return own_path(urlsplit(request.headers.get("referer", "")).path)
 
 
 def _of(desk: Desk, person: str, language: str) -> dict[str, Any]:

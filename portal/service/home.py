@@ -70,7 +70,8 @@ def _home(desk: Desk, person: str, words: Words) -> dict[str, Any]:
         news = notice_pages.unread(desk, db, person, words)
         known = people.person(db, person)
     going.sort(key=lambda work: (work.session is None, ORDER.index(work.state)))
-    server = next((work for work in going if work.session and work.state != "ending"), None)
+    # who has left every grant still sees what runs, in the list alone
+    server = next((work for work in going if mine and work.session and work.state != "ending"), None)
     as_at = int(desk.view.at) if desk.view else None
     stale = as_at is None or now - as_at > admission.STALE_SECONDS
     shown = going[:SHOWN]
@@ -128,14 +129,18 @@ async def start_again(
     grant: Annotated[str, Form(max_length=64)],
     size: Annotated[str, Form(max_length=64)],
     minutes: Annotated[int, Form()],
+    most: Annotated[int | None, Form(ge=0, lt=10**12)] = None,
 ) -> Response:
     """Start what the button said, through the hub, which asks for admission as it does for every start.
 
+    most: the own share that the page showed, in cents; where it has become dearer meanwhile, nothing starts.
     A refusal comes back on home, in the person's language; anything else is told by the hub's page of waiting.
     """
     if await run_in_threadpool(_has_a_job, desk, person):
         return RedirectResponse(f"{BASE}/", 303)
-    asked = {"kind": "notebook", "grant": grant, "size": size, "minutes": minutes}
+    asked: dict[str, object] = {"kind": "notebook", "grant": grant, "size": size, "minutes": minutes}
+    if most is not None:
+        asked["most"] = most
     start = asyncio.ensure_future(_start_server(desk, person, asked, words))
     _starts.add(start)  # it runs to its end, whatever this request does
     start.add_done_callback(_starts.discard)

@@ -15,7 +15,7 @@ from portal import look
 from portal.locale import COOKIE_DAYS, cookie_domain
 from portal.reasons import explain
 from portal.service import admission, views
-from portal.service.access import BASE, Denied, Door, bearer
+from portal.service.access import BASE, Denied, Door, bearer, own_path
 from portal.service.desk import Desk
 from portal.service.frame import AReader, AViewer, Missing, address_of, page
 from portal.service.internal import ADesk
@@ -88,7 +88,7 @@ def receipt_values(desk: Desk, person: str, work: views.Work, words: Words) -> d
         "work": work,
         "now": desk.now(),
         "standing": standing,
-        "size": words.size(size) if size else "",
+        "size": words.size(size) if size else work.session.size if work.session else "",
         "again": size is not None and standing is not None and not busy,
         "notebook": notebook_url(desk, person),
         "explain": lambda reason: explain(reason, words.language),
@@ -156,8 +156,7 @@ class StopFailed(Exception):
 @router.get("/language")
 def language(desk: ADesk, set: str = "", theme: str = "", back: str = "") -> Response:
     """Remember the language or the theme, for portal, hub and dashboards alike."""
-    own = back if back.startswith(f"{BASE}/") and "//" not in back and "\\" not in back else f"{BASE}/"
-    response = RedirectResponse(own, 303)
+    response = RedirectResponse(own_path(back), 303)
     for cookie, value in look.choices(set, theme).items():
         response.set_cookie(
             cookie,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 import time
@@ -13,6 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
 
 from portal import settings as settings_module
 from portal.agent import cancellable
@@ -31,7 +35,7 @@ from portal.service.starting import NextStart, next_start
 from portal.service.wishes import wish
 from portal.service.words import Words
 from portal.settings import Database
-from portal.store import Store, audit, books, connect, migrate, people, programme
+from portal.store import Store, audit, books, connect, migrate, people, programme, tables
 from portal.store.people import Choice
 from portal.units import GPU_HOUR
 
@@ -540,6 +544,57 @@ async def test_a_start_that_the_hub_cannot_take_comes_back_in_words(desk: Desk, 
     answer = await read(desk).http.post(f"{BASE}/start-again", data=choice, headers=ORIGIN)
     assert answer.status_code == 400
     assert "It was not started" in answer.text and "The hub does not answer" in answer.text
+
+
+async def test_the_hub_is_told_the_price_that_was_shown_and_its_no_is_read_on_home(
+    desk: Desk, read: Read
+) -> None:
+    """Between the page and the press it may have become dearer. A switch of language leads back to home, not to a form."""
+    told: list[dict[str, object]] = []
+
+    class Hub(web.RequestHandler):
+        def post(self) -> None:
+            told.append(json.loads(self.request.body)["user_options"])
+            self.set_status(400)
+            self.finish({"message": "It has become dearer."})
+
+    sock, port = bind_unused_port()
+    server = HTTPServer(web.Application([("/hub/api/users/member/server", Hub)], log_function=str))
+    server.add_sockets([sock])
+    new = desk.settings.web.model_copy(update={"hub_port": port})
+    desk.settings = desk.settings.model_copy(update={"web": new})
+    reader = read(desk)
+    shown = re.findall(r'name="(\w+)" value="([^"]*)"', await reader.text())
+    headers = ORIGIN | {"Referer": f"{ORIGIN['Origin']}{BASE}/"}
+    answer = await reader.http.post(f"{BASE}/start-again", data=dict(shown), headers=headers)
+    server.stop()
+    await server.close_all_connections()
+
+    assert told == [
+        {"kind": "notebook", "grant": "G-1", "size": "gpu1", "minutes": told[0]["minutes"], "most": 1800}
+    ]
+    assert "It has become dearer." in answer.text and "back=/services/portal/&amp;" in answer.text
+
+
+async def test_who_has_left_every_grant_still_sees_and_stops_what_runs(desk: Desk, read: Read) -> None:
+    """It goes on, and costs."""
+    admitted = admission.request(desk, SessionRequest(person="member", grant="G-1", size="gpu1", minutes=60))
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    see(desk, look(job(7, state="RUNNING", name=f"aisc-{admitted.id}")))
+    with desk.store.write() as db:
+        db.execute(tables.membership.update().values(ends=NOW - 1))
+    text = await read(desk).text()
+    assert "What to have ready" in text and f"/sessions/{admitted.id}/stop" in text
+    assert "My grants" not in text and "Your notebook is running" not in text
+
+
+async def test_a_session_of_a_size_that_is_no_longer_offered_keeps_its_name(desk: Desk, read: Read) -> None:
+    admitted = admission.request(desk, SessionRequest(person="member", grant="G-1", size="gpu1", minutes=60))
+    sizes = tuple(size for size in desk.settings.offer.sizes if size.id != "gpu1")
+    offer = desk.settings.offer.model_copy(update={"sizes": sizes})
+    desk.settings = desk.settings.model_copy(update={"offer": offer})
+    for path in ("/", f"/sessions/{admitted.id}"):
+        assert "gpu1" in await read(desk).text(path)
 
 
 async def test_a_second_press_starts_nothing_more(desk: Desk, read: Read) -> None:
