@@ -74,8 +74,6 @@ class PortalPages(InternationalizationExtension):
         environment.globals.update(
             page_language=lambda: locale.html_lang(current()),
             is_chinese=lambda: current() == locale.CHINESE,
-            other_language=lambda: locale.ENGLISH if current() == locale.CHINESE else locale.CHINESE,
-            html_lang=locale.html_lang,
             scope_words=lambda scope: gettext(SCOPES[scope]) if scope in SCOPES else "",
             look=_look,
             sheets=lambda: look.sheets("/hub/look/"),

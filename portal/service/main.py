@@ -106,6 +106,11 @@ async def _guard(request: Request, call: Callable[[Request], Awaitable[Response]
         response = frame.error_page(request, _words(request), "origin")
     else:
         response = await call(request)
+    return _bound(request, response)
+
+
+def _bound(request: Request, response: Response) -> Response:
+    """The response, with what its page may do in the browser."""
     hub = request.app.state.desk.settings.web.url
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -225,7 +230,7 @@ def _answers(app: FastAPI) -> None:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         if internal_call(request):
             return said(request, 500, "broken")
-        return frame.error_page(request, _words(request), "broken")
+        return _bound(request, frame.error_page(request, _words(request), "broken"))
 
 
 def run(settings: Settings) -> None:

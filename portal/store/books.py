@@ -246,12 +246,6 @@ def jobs_of_session(db: Connection, session: str) -> list[Job]:
     ]
 
 
-def recent_jobs(db: Connection, grants: Iterable[str], most: int) -> list[Job]:
-    """The latest booked jobs of these grants, newest first."""
-    query = select(*_columns).where(job.c.grant.in_(list(grants)), job.c.booked.is_not(None))
-    return [_job(row) for row in db.execute(query.order_by(job.c.end.desc()).limit(most))]
-
-
 def counted(db: Connection, cluster: str) -> dict[str, int]:
     """Milli-GPU-seconds booked from this cluster under each QOS since its counter began (accounting.md, C)."""
     now = tables.counter

@@ -217,3 +217,18 @@ async def test_a_report_says_what_is_wrong_with_it(http: httpx.AsyncClient, sett
     assert "5000 characters" in long.text and "xxxx" in long.text
     answers = [await http.post(f"{HOME}report", headers=SIGNED_IN, data={"text": f"{n}"}) for n in range(12)]
     assert [answer.status_code for answer in answers].count(400) == 2
+
+
+async def test_a_page_of_ours_that_breaks_is_bound_like_any_other(settings: Settings, store: Store) -> None:
+    """The answer to an error is made outside of what binds the others."""
+    app = create(settings, store)
+
+    def breaks() -> None:
+        raise RuntimeError("<script>")
+
+    app.add_api_route(f"{HOME}breaks", breaks)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as client:
+        answer = await client.get(f"{HOME}breaks")
+    assert (answer.status_code, "<script>" in answer.text) == (500, False)
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
