@@ -58,4 +58,11 @@ class Admission:
 def _refusal(no: Refused) -> SpawnException:
     """In the portal's words, which name what is wrong in the language of who asked."""
     reason = no.field or no.code
-    return SpawnException(no.message, reason=reason if _REASON.fullmatch(reason) else "refused")
+    return refused(no.message, reason if _REASON.fullmatch(reason) else "refused")
+
+
+def refused(message: str, field: str) -> SpawnException:
+    """A no to a start. A form marks the field itself; a program that asked over REST reads its name behind the words."""
+    error = SpawnException(message, reason=field)
+    error.jupyterhub_message = f"{message} ({field})"  # JupyterHub answers REST calls with it
+    return error

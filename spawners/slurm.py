@@ -35,7 +35,7 @@ from portal.settings import Settings
 from portal.slurm.commands import Slurm, SlurmError
 from portal.slurm.joblog import last_words
 from spawners import form, home, hub_database, options, situation, submission
-from spawners.admission import Admission
+from spawners.admission import Admission, refused
 from spawners.arrival import Arrival
 from spawners.queue import Phase, Queue, Watch
 from spawners.reports import Background, cancel
@@ -146,7 +146,7 @@ class PortalSlurmSpawner(SlurmSpawner):  # type: ignore[misc]
         try:
             return options.parse(data, form.language())
         except options.BadOption as error:
-            raise SpawnException(error.message, reason=error.field) from None
+            raise refused(error.message, error.field) from None
 
     async def start(self) -> tuple[str, int]:
         """Ask, submit, wait until the session accepts connections; return where.

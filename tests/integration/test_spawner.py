@@ -245,7 +245,7 @@ def test_an_option_of_the_stock_spawner_is_refused(hub: SmallHub, name: str) -> 
 
 
 def test_a_refusal_of_the_portal_reads_as_it_was_written(hub: SmallHub) -> None:
-    """The person sees the portal's sentence, and no name of a field."""
+    """The portal's sentence, and for programs the name of the field behind it."""
     hub.portal.refusal = {
         "message": "This grant has 0.5 GPU-hours left.",
         "code": "available",
@@ -254,7 +254,7 @@ def test_a_refusal_of_the_portal_reads_as_it_was_written(hub: SmallHub) -> None:
     answer = hub.ask("pann")
 
     assert answer.status_code == 400
-    assert answer.json()["message"] == "This grant has 0.5 GPU-hours left."
+    assert answer.json()["message"] == "This grant has 0.5 GPU-hours left. (minutes)"
 
 
 def test_a_silent_portal_refuses_within_two_seconds_and_says_since_when(hub: SmallHub) -> None:
