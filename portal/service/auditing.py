@@ -138,6 +138,7 @@ class Auditor:
             if told.count > 1 or told.what == "events.dropped":
                 facts["count"] = told.count
             audit.append(db, event(at, told.who, told.what, told.subject, told.where, **facts))
+            self._desk.heard(told.what, told.subject)
 
     def _append(self, db: Db, new: Event) -> None:
         audit.append(db, new)

@@ -11,18 +11,23 @@ from portal.settings import Settings
 from portal.sizes import billing
 from portal.store import Db, Store, audit
 
+STOP_SECONDS = 30
+"""How long a session shows as being stopped; one that still runs after that can be asked again."""
+
 
 @dataclass
 class Desk:
     """view: the latest look, or None until the agent has brought one since this process began.
 
     accepted: people who are known to have accepted the terms in force.
+    stops: sessions asked to stop since this process began, and when; their jobs take some seconds to go.
     """
 
     settings: Settings
     store: Store
     view: View | None = field(default=None)
     accepted: set[str] = field(default_factory=set)
+    stops: dict[str, int] = field(default_factory=dict)
 
     def now(self) -> int:
         return int(time.time())
@@ -32,6 +37,17 @@ class Desk:
     ) -> None:
         """Write one line of the audit, in the transaction of what it tells (`portal.audit.Event` says what each is)."""
         audit.append(db, event(self.now(), who, what, subject, where, **detail))
+        self.heard(what, subject)
+
+    def heard(self, what: str, subject: str) -> None:
+        """Remember what the pages show before Slurm does: that a session was asked to stop."""
+        if what == "session.stopped":
+            now = self.now()
+            self.stops = {id: at for id, at in self.stops.items() if now - at < STOP_SECONDS} | {subject: now}
+
+    def is_stopping(self, session: str) -> bool:
+        """Whether it was asked to stop a moment ago; if it still runs after that, it can be asked again."""
+        return self.now() - self.stops.get(session, 0) < STOP_SECONDS
 
     @property
     def cheapest(self) -> int:

@@ -32,7 +32,7 @@ OFFICES = ("officer", "operator")
 """The roles that have work to do here without a grant."""
 SHOWN = 20
 """Sessions and jobs shown one by one; of the others there is the number."""
-ORDER = ("running", "cancelling", "ending", "submitted", "waiting")
+ORDER = ("running", "stopping", "cancelling", "ending", "submitted", "waiting")
 ANSWER_SECONDS = 3.0
 """How long a start waits for a refusal; after that the hub's page of waiting tells how it goes on."""
 

@@ -113,7 +113,11 @@ async def stop(request: Request, id: str, person: AViewer, words: AReader, desk:
     """Stop a notebook session through the hub, which holds its job, and show the receipt."""
     if await run_in_threadpool(_is_at_the_hub, desk, person, id):
         await run_in_threadpool(_note_stop, desk, person, id, address_of(request), "portal")
-        await _stop_server(desk, person)
+        try:
+            await _stop_server(desk, person)
+        except StopFailed:
+            desk.stops.pop(id, None)
+            raise
     return RedirectResponse(f"{BASE}/sessions/{id}", 303)
 
 

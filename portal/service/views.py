@@ -158,7 +158,8 @@ class Work:
     most: what it may cost if it runs to its limit, and most_cost the price of that; None where nobody can say.
     tasks: how many jobs of a waiting array it stands for. array: its number as Slurm names it, for part of an array.
     place: its place in the queue of its partition; expected: when Slurm thinks that it starts. None: not known.
-    cancelled: when somebody cancelled it here. ours: whether the viewer may cancel it.
+    cancelled: when somebody cancelled it here. stopping: its session was asked to stop just now.
+    ours: whether the viewer may cancel it.
     """
 
     session: Session | None
@@ -174,19 +175,22 @@ class Work:
     expected: int | None = None
     cancelled: int | None = None
     ours: bool = False
+    stopping: bool = False
 
     @property
     def state(self) -> str:
-        """submitted, waiting, running, cancelling, ending, ended or failed."""
+        """submitted, waiting, running, stopping, cancelling, ending, ended or failed."""
         if self.job is None:
             ended = self.session is not None and self.session.ended is not None
-            return "failed" if ended else "submitted"
+            return "failed" if ended else "stopping" if self.stopping else "submitted"
         if self.job.booked is not None:
             return "ended"
         if self.job.gone is not None or self.job.state in ("COMPLETING", "COMPLETED", "CANCELLED"):
             return "ending"
         if self.cancelled is not None:
             return "cancelling"
+        if self.stopping:
+            return "stopping"
         return "waiting" if self.job.state == "PENDING" else "running"
 
     @property
@@ -246,7 +250,7 @@ class _Reading:
     """What several jobs of one reader have in common, read once."""
 
     def __init__(self, desk: Desk, db: Db, person: str) -> None:
-        self._now, self._person = desk.now(), person
+        self._now, self._person, self._stopping = desk.now(), person, desk.is_stopping
         self._grants = programme.grants(db)
         slurm = desk.settings.slurm
         self._cluster = slurm.cluster
@@ -288,6 +292,7 @@ class _Reading:
             array=live.array if live else "",
             place=self._places.get(key) if waits else None,
             expected=live.expected if live and waits and (live.expected or 0) > self._now else None,
+            stopping=session is not None and self._stopping(session.id),
             cancelled=self._cancelled.get(key) if job and job.cluster == self._cluster else None,
             ours=job is not None
             and job.cluster == self._cluster

@@ -483,6 +483,31 @@ async def test_a_session_is_stopped_not_cancelled(desk: Desk, read: Read) -> Non
     assert "Your notebook is running on 1 GPU, until" in text and "start-again" not in text
 
 
+async def test_a_session_asked_to_stop_says_so_until_its_job_is_gone(desk: Desk, read: Read) -> None:
+    """Nothing is offered meanwhile; if it still runs later, it can be asked again."""
+    asked = SessionRequest(person="member", grant="G-1", size="gpu1", minutes=60)
+    admitted = admission.request(desk, asked)
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    see(desk, look(job(name=admitted.job_name, state="RUNNING")))
+    reader = read(desk)
+    assert "stop-now" in await reader.text()
+    at_work: Desk = reader.app.state.desk
+    at_work.heard("session.stopped", admitted.id)
+    text = await reader.text()
+    assert "Your notebook is being stopped." in text and "Stopping…" in text and "stop-now" not in text
+    at_work.stops[admitted.id] -= 60
+    assert "stop-now" in await reader.text()
+
+
+async def test_a_session_that_waits_is_cancelled_in_the_words_of_its_button(desk: Desk, read: Read) -> None:
+    asked = SessionRequest(person="member", grant="G-1", size="gpu1", minutes=60)
+    admitted = admission.request(desk, asked)
+    internal.report_job(admitted.id, JobReport(job=7), desk)
+    see(desk, look(job(name=admitted.job_name)))
+    text = await read(desk).text()
+    assert re.search(r'id="stop-now">\s*Cancel', text)
+
+
 def test_the_agent_cancels_only_what_is_exactly_the_job_of_a_grant() -> None:
     """A number used anew, another account, an account that is no grant's, a job that is ending already."""
     mine = {"id": 7, "submit": 100, "account": "gg1"}
