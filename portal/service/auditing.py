@@ -26,6 +26,8 @@ log = logging.getLogger("portal.audit")
 PORTAL = "process:portal"
 ALARM_SECONDS = 3600
 """An alarm about the same subject is not repeated within this time."""
+LETTERS_MOST = 5
+"""Letters about one kind of alarm within that time: many addresses must not make many letters. The audit has them all."""
 TOKEN_SECONDS = 300
 LETTERS = {
     "alarm.brute-force": "refused-sign-ins-address",
@@ -235,7 +237,7 @@ def raise_alarm(
     if what == "alarm.odd-sign-in":
         device = str(detail["browser"])
         notices.tell(desk, db, "sign-in-new-device", subject, key, at=now, where=where or "-", device=device)
-    elif what in LETTERS:
+    elif what in LETTERS and audit.count(db, PORTAL, what, now - ALARM_SECONDS) <= LETTERS_MOST:
         one_person = what == "alarm.brute-force" and subject != where
         notices.letter_to(
             desk,

@@ -183,6 +183,8 @@ async def _start_server(desk: Desk, person: str, asked: dict[str, object], words
     if answer.is_success:
         return ""
     told = _message(answer)
+    if person in told:  # JupyterHub's own words, in English and with the number of the person
+        return words.gettext("The hub is still busy with your last session. Try again in a few seconds.")
     if answer.status_code in (400, 503) and told:
         return told
     return words.gettext("The session could not be started. Nothing was charged. Please try again.")

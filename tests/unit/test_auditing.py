@@ -34,7 +34,7 @@ from portal.service.main import create
 from portal.service.shipping import ShippingError, Tampered
 from portal.service.verifying import Verifier
 from portal.settings import Database, Settings
-from portal.store import Store, audit, connect, migrate
+from portal.store import Store, audit, connect, migrate, notices
 
 SECRETS = ("hub.token", "agent.token", "dashboards.token", "portal-hub.token", "portal.key")
 STREAM = "0" * 32
@@ -142,6 +142,19 @@ def test_eight_refusals_of_one_person_or_address_raise_one_alarm(
     for _try in range(8):
         hub.refuse(where, who)
     assert len(written(desk, "alarm.")) == 2
+
+
+def test_many_addresses_make_many_alarms_and_few_letters(hub: Hub, desk: Clocked, auditor: Auditor) -> None:
+    """Anybody can have many addresses, and must not fill a mailbox with them."""
+    mail = desk.settings.mail.model_copy(update={"host": "127.0.0.1"})
+    desk.settings = desk.settings.model_copy(update={"mail": mail})
+    for number in range(12):
+        for _try in range(8):
+            hub.refuse(f"2001:db8::{number}")
+    assert len(written(desk, "alarm.brute-force")) == 12
+    with desk.store.read() as db:
+        letters = notices.due(db, desk.time, 100)
+    assert [one.kind for one in letters] == ["alarm"] * 5
 
 
 def test_refusals_far_apart_raise_no_alarm(hub: Hub, desk: Clocked) -> None:

@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -571,6 +572,19 @@ async def test_a_start_that_the_hub_cannot_take_comes_back_in_words(desk: Desk, 
     assert "It was not started" in answer.text and "The hub does not answer" in answer.text
 
 
+@asynccontextmanager
+async def hub_of(desk: Desk, handler: type[web.RequestHandler]) -> AsyncIterator[None]:
+    """A port where something answers as the hub does when it is to start the member's server."""
+    sock, port = bind_unused_port()
+    server = HTTPServer(web.Application([("/hub/api/users/member/server", handler)], log_function=str))
+    server.add_sockets([sock])
+    new = desk.settings.web.model_copy(update={"hub_port": port})
+    desk.settings = desk.settings.model_copy(update={"web": new})
+    yield
+    server.stop()
+    await server.close_all_connections()
+
+
 async def test_the_hub_is_told_the_price_that_was_shown_and_its_no_is_read_on_home(
     desk: Desk, read: Read
 ) -> None:
@@ -583,22 +597,31 @@ async def test_the_hub_is_told_the_price_that_was_shown_and_its_no_is_read_on_ho
             self.set_status(400)
             self.finish({"message": "It has become dearer."})
 
-    sock, port = bind_unused_port()
-    server = HTTPServer(web.Application([("/hub/api/users/member/server", Hub)], log_function=str))
-    server.add_sockets([sock])
-    new = desk.settings.web.model_copy(update={"hub_port": port})
-    desk.settings = desk.settings.model_copy(update={"web": new})
-    reader = read(desk)
-    shown = re.findall(r'name="(\w+)" value="([^"]*)"', await reader.text())
-    headers = ORIGIN | {"Referer": f"{ORIGIN['Origin']}{BASE}/"}
-    answer = await reader.http.post(f"{BASE}/start-again", data=dict(shown), headers=headers)
-    server.stop()
-    await server.close_all_connections()
+    async with hub_of(desk, Hub):
+        reader = read(desk)
+        shown = re.findall(r'name="(\w+)" value="([^"]*)"', await reader.text())
+        headers = ORIGIN | {"Referer": f"{ORIGIN['Origin']}{BASE}/"}
+        answer = await reader.http.post(f"{BASE}/start-again", data=dict(shown), headers=headers)
 
     assert told == [
         {"kind": "notebook", "grant": "G-1", "size": "gpu1", "minutes": told[0]["minutes"], "most": 1800}
     ]
     assert "It has become dearer." in answer.text and "back=/services/portal/&amp;" in answer.text
+
+
+async def test_what_jupyterhub_says_itself_is_told_in_our_words(desk: Desk, read: Read) -> None:
+    """It speaks English, of a person by number."""
+
+    class Hub(web.RequestHandler):
+        def post(self) -> None:
+            self.set_status(400)
+            self.finish({"message": "member is pending stop"})
+
+    async with hub_of(desk, Hub):
+        choice = {"grant": "G-1", "size": "gpu1", "minutes": "60"}
+        reader = read(desk, language="zh-HK")
+        answer = await reader.http.post(f"{BASE}/start-again", data=choice, headers=ORIGIN)
+    assert "pending" not in answer.text and "Hub 仍在處理" in answer.text
 
 
 async def test_who_has_left_every_grant_still_sees_and_stops_what_runs(desk: Desk, read: Read) -> None:
