@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from portal.service.views import Work
 from portal.service.words import Words
 from portal.store import people, register
 
+FIELD_BEHIND = re.compile(r" \([a-z-]+\)$")
 router = APIRouter(prefix=BASE)
 
 OFFICES = ("officer", "operator")
@@ -191,7 +193,8 @@ async def _start_server(desk: Desk, person: str, asked: dict[str, object], words
 
 
 def _message(answer: httpx.Response) -> str:
+    """The sentence alone: for programs the hub names the field at fault behind it (`spawners.admission.refused`)."""
     try:
-        return str(answer.json()["message"])[:400]
+        return FIELD_BEHIND.sub("", str(answer.json()["message"]))[:400]
     except (ValueError, KeyError, TypeError):
         return ""

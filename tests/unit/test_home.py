@@ -661,3 +661,9 @@ def test_what_waits_is_summed_over_jobs_and_tasks(desk: Desk) -> None:
     found = home.waiting(going, grants)
     assert (found.jobs, found.most, found.dear) == (7, 12 * GPU_HOUR, ("G-1",))
     assert found.cost.own_cents == 12 * 900
+
+
+def test_a_refusal_of_the_hub_is_shown_without_the_name_of_the_field() -> None:
+    """Programs read it behind the words; people see the sentence alone."""
+    refused = httpx.Response(400, json={"message": "Too dear. Choose less. (minutes)"})
+    assert home._message(refused) == "Too dear. Choose less."
