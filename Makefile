@@ -9,10 +9,10 @@ run: ## The whole centre on this machine, until Ctrl-C (PORTAL_HOME, PORTAL_PORT
 clean: ## Remove what make run keeps
 	$(INSTALL) clean
 
-test: export AISC_TEST_DB = $(or $(DB),both)
 install: ## For a centre with a Slurm of its own, into /opt/aisc (docs/operator.md)
 	$(INSTALL) install
 
+test: export AISC_TEST_DB = $(or $(DB),both)
 test: ## Install what the tests need, then check, unit, integration and browser tests (DB=postgresql: all on PostgreSQL)
 	$(INSTALL) test
 
