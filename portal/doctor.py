@@ -71,6 +71,11 @@ def _flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
 def _secrets(settings: Settings) -> Iterator[Finding]:
     for name in sorted(keys.NEEDED):
         path, part = settings.secrets / name, _("secret {name}").format(name=name)
+        if settings.secrets.is_dir() and not path.exists():
+            made = _("not there: run `portal secrets`")
+            given = _("not there: write what the identity provider gave you into {path}").format(path=path)
+            yield Finding(part, False, given if name == keys.CLIENT_SECRET else made)
+            continue
         try:
             settings.secret(name)
             open_to_others = stat.S_IMODE(path.stat().st_mode) & 0o077

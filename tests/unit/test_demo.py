@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from portal import doctor
 from portal import settings as settings_module
 from portal.demo import cluster, homes, install, processes, proxy, supervision
 from portal.demo.cluster import Layout
@@ -199,3 +200,13 @@ def test_the_settings_of_a_demonstration_name_its_home(tmp_path: Path) -> None:
     (tmp_path / "identity-provider").mkdir()
     assert homes.chosen(Path("/srv"), named) == tmp_path
     assert homes.chosen(Path("/srv"), named | {"PORTAL_HOME": "/srv/x"}) == Path("/srv/x")
+
+
+def test_the_doctor_says_how_to_get_a_missing_secret(tmp_path: Path) -> None:
+    """Ours are made; the one of the identity provider comes from there."""
+    settings = settings_module.Settings.model_validate({"home": tmp_path})
+    settings.secrets.mkdir()
+    told = {finding.part: finding for finding in doctor._secrets(settings)}
+    assert not any(finding.well for finding in told.values())
+    assert "portal secrets" in told["secret hub.token"].text
+    assert "identity provider" in told["secret oidc-client.secret"].text
