@@ -166,7 +166,20 @@ class Agent:
         wished = await self._portal.wish()
         if wished.cluster != self._cluster:
             raise Refused(f"the portal wishes for cluster {wished.cluster!r}, this is {self._cluster!r}")
-        await self._cancel(wished)  # first: it needs no slurmdbd
+        await self._fulfil(wished)
+
+    async def _fulfil(self, wished: Wish) -> None:
+        """Cancel, which needs no slurmdbd, then enforce: one job that Slurm does not cancel leaves no limit unset."""
+        trouble: Exception | None = None
+        try:
+            await self._cancel(wished)
+        except FAULTS as error:
+            trouble = error
+        await self._enforce(wished)
+        if trouble:
+            raise trouble
+
+    async def _enforce(self, wished: Wish) -> None:
         if wished.grants != self._enforced or time.monotonic() >= self._check_at:
             self._enforced = None
             have = await wish.read(self._slurm, self._cluster)

@@ -196,7 +196,7 @@ def _same(one: str, other: str) -> bool:
 
 def own_path(path: str) -> str:
     """A path of the portal itself; anything else becomes home."""
-    fine = path.startswith(f"{BASE}/") and "\\" not in path and "//" not in path
+    fine = path.startswith(f"{BASE}/") and path.isprintable() and "\\" not in path and "//" not in path
     return path if fine else f"{BASE}/"
 
 

@@ -166,7 +166,14 @@ async def test_a_newcomer_reads_the_terms_first_and_then_goes_on(http: httpx.Asy
 
 
 @pytest.mark.parametrize(
-    "back", ["https://evil.example/", "//evil.example", "/services/portal/\\evil", "/hub/logout"]
+    "back",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/services/portal/\\evil",
+        "/hub/logout",
+        f"{HOME}\r\nPerson: x",
+    ],
 )
 async def test_the_terms_lead_back_to_the_portal_only(http: httpx.AsyncClient, back: str) -> None:
     """A stranger's link must not lead on to a stranger's page."""

@@ -3,11 +3,14 @@
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.agent import SLICE_SECONDS, Missing, Progress, slices
-from portal.client import Unbooked
+from portal.agent import SLICE_SECONDS, Agent, Missing, Progress, slices
+from portal.client import Client, LiveJob, Unbooked, View, Wish
+from portal.settings import Settings, Slurm
+from portal.slurm.commands import SlurmError
 
 
 def test_a_missing_job_is_asked_for_at_once_and_then_less_and_less_often() -> None:
@@ -56,6 +59,24 @@ def test_progress_survives_a_restart_and_a_damaged_file(tmp_path: Path) -> None:
     for damaged in ("", "{", "[]", '{"swept": null}'):
         file.write_text(damaged)
         assert Progress(file).swept(7, 500) == 7
+
+
+async def test_a_job_that_slurm_does_not_cancel_leaves_no_limit_unset(tmp_path: Path) -> None:
+    """The round fails, and is told; but what is enforced does not wait for it."""
+    for name, script in (("scancel", "exit 1"), ("sacctmgr", f"echo x >> {tmp_path}/asked; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = Slurm(cluster="c", bin=tmp_path, conf=tmp_path / "slurm.conf")
+    job = LiveJob(
+        id=7, submit=1, name="aisc-x", user="u", account="a", qos="q", partition="p", state="RUNNING",
+        reason="", nodes="", tres="",
+    )  # fmt: skip
+    async with Client("http://127.0.0.1:1", "token") as portal:
+        agent = Agent(Settings(home=tmp_path, slurm=slurm), portal)
+        agent._view = View(cluster="c", at=1, jobs=[job], nodes=[])
+        with pytest.raises(SlurmError):
+            await agent._fulfil(Wish(cluster="c", grants=[], cancel=[7]))
+    assert (tmp_path / "asked").exists()
 
 
 @given(begin=st.integers(0, 10**7), length=st.integers(0, 10**6))
