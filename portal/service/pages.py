@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import httpx
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
@@ -33,22 +34,17 @@ def notebook_url(desk: Desk, person: str) -> str:
 
 
 @router.get("/start")
-def start(person: AViewer, desk: ADesk, grant: str = "", size: str = "", minutes: int = 0) -> Response:
-    """Remember a choice that a link carries, as far as it is offered, and go on to the form, which asks again."""
-    offer = desk.settings.offer
-    with desk.store.write() as db:
-        mine = [standing.grant.code for standing in admission.standings(db, person, desk.now())]
-        last = people.last_choice(db, person) or people.Choice(
-            next(iter(mine), ""), "", offer.default_minutes
-        )
-        chosen = people.Choice(
-            grant if grant in mine else last.grant,
-            size if offer.size(size) else last.size,
-            minutes if minutes in offer.minutes else last.minutes,
-        )
-        if mine and chosen.size and people.person(db, person):
-            people.remember_choice(db, person, chosen)
-    return RedirectResponse(f"{desk.settings.web.url}/hub/spawn", 303)
+def start(
+    person: AViewer,
+    desk: ADesk,
+    grant: Annotated[str, Query(max_length=64)] = "",
+    size: Annotated[str, Query(max_length=64)] = "",
+    minutes: Annotated[str, Query(max_length=8)] = "",
+) -> Response:
+    """Go on to the form with the choice that a link carries. Nothing is kept of it: anybody can make a link."""
+    carried = {"grant": grant, "size": size, "minutes": minutes}
+    query = urlencode({name: value for name, value in carried.items() if value})
+    return RedirectResponse(f"{desk.settings.web.url}/hub/spawn{query and '?' + query}", 303)
 
 
 def _own_session(desk: Desk, person: str, id: str) -> views.Work:

@@ -645,6 +645,15 @@ async def test_a_session_of_a_size_that_is_no_longer_offered_keeps_its_name(desk
         assert "gpu1" in await read(desk).text(path)
 
 
+async def test_a_link_to_the_form_leaves_the_last_choice_as_it_was(desk: Desk, read: Read) -> None:
+    """A notebook of somebody else may hold it as a picture; the one button must not start that."""
+    remember(desk, Choice("G-1", "gpu1", 60))
+    answer = await read(desk).http.get(f"{BASE}/start?grant=G-1&size=gpu4&minutes=240&x=1")
+    assert answer.headers["location"].endswith("/hub/spawn?grant=G-1&size=gpu4&minutes=240")
+    with desk.store.read() as db:
+        assert people.last_choice(db, "member") == Choice("G-1", "gpu1", 60)
+
+
 async def test_a_second_press_starts_nothing_more(desk: Desk, read: Read) -> None:
     admitted = admission.request(desk, SessionRequest(person="member", grant="G-1", size="gpu1", minutes=60))
     internal.report_job(admitted.id, JobReport(job=7), desk)
