@@ -200,9 +200,8 @@ def _answers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         if internal_call(request):
             return told(request, error.status_code, str(error.detail), "http")
-        return frame.error_page(
-            request, _words(request), "missing" if error.status_code in (404, 405) else "broken"
-        )
+        what = "missing" if error.status_code in (404, 405) else "invalid"
+        return frame.error_page(request, _words(request), what if error.status_code < 500 else "broken")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

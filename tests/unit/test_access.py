@@ -203,6 +203,13 @@ async def test_what_no_database_can_hold_is_no_error_of_ours(http: httpx.AsyncCl
     assert answer.status_code in (403, 404)
 
 
+async def test_a_form_that_cannot_be_read_is_no_error_of_ours(http: httpx.AsyncClient) -> None:
+    """Such as one in parts, which does not say what stands between them."""
+    headers = SIGNED_IN | {"Content-Type": "multipart/form-data"}
+    answer = await http.post(f"{HOME}report", headers=headers, content=b"x")
+    assert (answer.status_code, "was not understood" in answer.text) == (400, True)
+
+
 async def test_a_report_is_kept_with_its_number(http: httpx.AsyncClient, settings: Settings) -> None:
     """One file each, closed to others; the person is told the number in it."""
     form = {"text": "It hangs.\nTwice.", "came_from": f"{HOME}sessions/abc", "session": "of-somebody-else"}
