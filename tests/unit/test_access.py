@@ -17,7 +17,7 @@ from portal.service import access, documents
 from portal.service.desk import Desk
 from portal.service.main import create
 from portal.settings import Database, Settings
-from portal.store import Store, connect, migrate
+from portal.store import Store, connect, migrate, notices, people
 
 HOME = "/services/portal/"
 ADDRESS = "https://portal--service.localhost:8000"
@@ -221,6 +221,25 @@ async def test_a_report_is_kept_with_its_number(http: httpx.AsyncClient, setting
     kept = file.read_text()
     assert "It hangs.\nTwice." in kept and "p1" in kept and f"{HOME}sessions/abc" in kept
     assert "of-somebody-else" not in kept
+
+
+async def test_a_report_goes_by_mail_where_there_is_mail(settings: Settings, store: Store) -> None:
+    """To the operators, with the person's address to answer to; no file is left."""
+    site = settings.site.model_copy(update={"operators": "operators@aisc.test"})
+    mail = settings.mail.model_copy(update={"host": "127.0.0.1", "security": "none"})
+    sends = settings.model_copy(update={"site": site, "mail": mail})
+    with store.write() as db:
+        people.record(db, people.Person("p1", "iss", "p1", "shared", "P", "p1@uni.test", frozenset()), 0)
+    transport = httpx.ASGITransport(create(sends, store), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as client:
+        answer = await client.post(f"{HOME}report", headers=SIGNED_IN, data={"text": "It hangs."})
+
+    with store.read() as db:
+        (letter,) = notices.due(db, 2**40, 10)
+    assert (letter.address, letter.reply_to) == ("operators@aisc.test", "p1@uni.test")
+    assert "It hangs." in str(letter.values)
+    assert letter.key.rpartition(":")[2] in answer.text
+    assert not (settings.home / "reports").exists()
 
 
 async def test_a_report_says_what_is_wrong_with_it(http: httpx.AsyncClient, settings: Settings) -> None:
