@@ -20,7 +20,7 @@ COMPONENTS = (look.FOLDER / "components.css").read_text()
 DASHBOARDS = CHECKOUT / "portal/dashboards/template/voila/templates/portal/static/portal.css"
 THEMES = {"light": 0, "dark": 1}
 TEXT, GRAPHICS = 4.5, 3.0
-GROUNDS = ("page", "surface", "sunken", "action-wash", "attention-wash", "running-wash", "waiting-wash")
+GROUNDS = ("page", "surface", "sunken", "action-wash", "attention-wash", "running-wash")
 INKS = ("ink", "ink-quiet", "action", "action-strong")
 MEANINGS = ("running", "waiting", "attention", "stopped")
 
@@ -47,7 +47,7 @@ def pairs() -> list[tuple[str, str, float]]:
     """Ink, ground, and the ratio they need."""
     words = [(ink, ground, TEXT) for ink, ground in product(INKS, GROUNDS)]
     words += [(meaning, ground, TEXT) for meaning, ground in product(MEANINGS, ("page", "surface", "sunken"))]
-    words += [(meaning, f"{meaning}-wash", TEXT) for meaning in ("running", "waiting", "attention")]
+    words += [(meaning, f"{meaning}-wash", TEXT) for meaning in ("running", "attention")]
     words += [("action-ink", ground, TEXT) for ground in ("action", "action-strong")]
     marks = [("line-strong", ground, GRAPHICS) for ground in ("page", "surface")]
     marks += [("focus", ground, GRAPHICS) for ground in GROUNDS]
