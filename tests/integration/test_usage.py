@@ -75,6 +75,12 @@ async def running(slurm: Slurm, id: int) -> LiveJob:
     return await until(look)
 
 
+async def idle(slurm: Slurm) -> bool | None:
+    """True once nothing takes a GPU."""
+    view = await live.look(slurm, "aisc")
+    return None if any(node.gpus_used for node in view.nodes) else True
+
+
 async def recorded(slurm: Slurm, *ids: int) -> dict[int, FinishedJob]:
     """The one record of each of these jobs, once all of them are there."""
 
@@ -106,6 +112,7 @@ async def test_slurm_bills_each_size_as_the_portal_prices_it(cluster: Cluster, s
 
 async def test_a_node_shows_the_shares_of_its_gpus_in_use(cluster: Cluster, slurm: Slurm) -> None:
     """Three shards of a GPU with four are three quarters of it."""
+    await until(lambda: idle(slurm))  # jobs of other tests may be ending still
     id = submit(cluster, "--partition=gpu", "--gres=shard:3", "--mem=1000M")
     where = (await running(slurm, id)).nodes
     view = await live.look(slurm, "aisc")
